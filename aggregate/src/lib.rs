@@ -1,0 +1,1 @@
+//! Composite prices, volume-weighted windows, candles; the price caches at the edge.

@@ -1,0 +1,1 @@
+//! REST, WebSocket and server-sent events over the pipeline's topics and caches.

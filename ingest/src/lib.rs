@@ -1,0 +1,1 @@
+//! Venue connectors, replay of captured frames, normalising, gap and staleness detection.

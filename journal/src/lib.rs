@@ -1,0 +1,1 @@
+//! Topics, partitions and offsets: the log trait, its embedded and its Fluvio back end.

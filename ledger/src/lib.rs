@@ -1,0 +1,1 @@
+//! Double-entry accounts, holds, fees, positions and profit; pure.

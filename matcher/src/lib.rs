@@ -1,0 +1,1 @@
+//! Price-time books and the exchange state machine over them and the ledger.

@@ -1,0 +1,1 @@
+//! The words of the field: instruments, venues, exact numbers, records and their codecs.

@@ -1,0 +1,1 @@
+//! Simulated venues and traders: real servers that speak the venues' formats, with faults on demand.
