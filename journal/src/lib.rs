@@ -1,1 +1,12 @@
-//! Topics, partitions and offsets: the log trait, its embedded and its Fluvio back end.
+//! Topics, partitions and offsets.
+//!
+//! Every stage reads and writes through the [`Log`] trait and does not know which back end is behind it: the
+//! embedded one, in this process and on this disk, or a Fluvio cluster. Both pass the one conformance suite.
+
+mod batch;
+mod error;
+mod log;
+
+pub use batch::{Batch, Record, RecordRef};
+pub use error::LogError;
+pub use log::{Ack, Appender, Bounds, Log, LogReader, Offset, Partition, Retention, TopicSpec, Visibility};

@@ -1,1 +1,28 @@
-//! The words of the field: instruments, venues, exact numbers, records and their codecs.
+//! The words of the field, shared by every stage: instruments, venues, exact numbers, times, records and
+//! the codecs that carry them. No I/O, no async, no clock, no float.
+
+mod candle;
+mod codec;
+mod instrument;
+mod interval;
+mod name;
+mod number;
+mod price;
+mod record;
+mod tick;
+mod time;
+pub mod topic;
+
+pub use candle::Candle;
+pub use codec::CodecError;
+pub use instrument::{Instrument, InstrumentError};
+pub use interval::Interval;
+pub use name::{Name, NameError, Role, Venue};
+pub use number::{Notional, NumberError, Price, Quantity, Volume};
+pub use price::{BestLevel, CompositePrice, Constituent, ConstituentState, PriceStatus, PublishReason, WindowVwap};
+pub use record::{Cause, Origin};
+pub use tick::{
+    Channel, Claim, Clock, Configure, FeedPhase, FeedState, Quote, Rate, Refresh, Side, Tick, TickBody, TickFlags,
+    Ticker, Trade, TradeId, TradeIdError,
+};
+pub use time::{TimeError, UnixNanos};
