@@ -9,4 +9,4 @@ mod log;
 
 pub use batch::{Batch, Record, RecordRef};
 pub use error::LogError;
-pub use log::{Ack, Appender, Bounds, Log, LogReader, Offset, Partition, Retention, TopicSpec, Visibility};
+pub use log::{Ack, Appender, Bounds, Log, LogReader, Offset, Partition, Priority, Retention, TopicSpec, Visibility};

@@ -69,6 +69,15 @@ pub enum Visibility {
     Written,
 }
 
+/// What an appender may still write when room runs short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Priority {
+    /// Refused with [`LogError::Full`] before the reserve is touched.
+    Normal,
+    /// May use the reserve, so that orders can still be cancelled on a full disk.
+    Reserve,
+}
+
 /// The offsets a partition holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
@@ -97,7 +106,7 @@ pub trait Log: Send + Sync + fmt::Debug + 'static {
     ///
     /// # Errors
     /// When the partition does not exist or the broker cannot be reached.
-    async fn appender(&self, to: &Partition) -> Result<Box<dyn Appender>, LogError>;
+    async fn appender(&self, to: &Partition, priority: Priority) -> Result<Box<dyn Appender>, LogError>;
 
     /// A reader whose first record is the one at `from`; it may equal the end.
     ///
@@ -132,8 +141,8 @@ pub trait Log: Send + Sync + fmt::Debug + 'static {
 
 /// Appends to one partition.
 ///
-/// Fail-stop: once a batch fails, every later batch of the same appender fails too, those already accepted
-/// included. So the records of an appender are always a prefix of what was given to it, and whoever goes on
+/// Fail-stop: once an accepted batch fails, every later batch of the same appender fails too, those already
+/// accepted included. (A batch that is refused at the call was never accepted and changes nothing.) So the records of an appender are always a prefix of what was given to it, and whoever goes on
 /// after a failure first reads back how far it got.
 #[async_trait]
 pub trait Appender: Send {
