@@ -6,7 +6,9 @@
 mod batch;
 mod error;
 mod log;
+pub mod writer;
 
 pub use batch::{Batch, Record, RecordRef};
 pub use error::LogError;
 pub use log::{Ack, Appender, Bounds, Log, LogReader, Offset, Partition, Priority, Retention, TopicSpec, Visibility};
+pub use writer::ClaimedWriter;
