@@ -344,3 +344,7 @@ impl<'a> Reader<'a> {
         Instrument::new(self.text("instrument")?).map_err(|error| invalid("instrument", &error))
     }
 }
+
+#[cfg(test)]
+#[path = "codec_tests.rs"]
+mod tests;
