@@ -1,0 +1,3 @@
+//! Requests per second.
+
+fn main() {}
