@@ -19,7 +19,9 @@ pub use instrument::{Instrument, InstrumentError};
 pub use interval::Interval;
 pub use name::{Name, NameError, Role, Venue};
 pub use number::{Notional, NumberError, Price, Quantity, Volume};
-pub use price::{BestLevel, CompositePrice, Constituent, ConstituentState, PriceStatus, PublishReason, WindowVwap};
+pub use price::{
+    BestLevel, CompositePrice, Constituent, ConstituentState, PriceStatus, PublishReason, RulesHash, Window, WindowVwap,
+};
 pub use record::{Cause, Origin};
 pub use tick::{
     Channel, Claim, Clock, Configure, FeedPhase, FeedState, Quote, Rate, Refresh, Side, Tick, TickBody, TickFlags,

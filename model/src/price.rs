@@ -1,5 +1,7 @@
 //! The composite price: what the topic `prices` carries.
 
+use std::fmt;
+
 use crate::instrument::Instrument;
 use crate::interval::Interval;
 use crate::name::Venue;
@@ -52,7 +54,7 @@ pub enum ConstituentState {
 }
 
 /// One venue's part in a composite price.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Constituent {
     /// The venue.
     pub venue: Venue,
@@ -72,7 +74,7 @@ pub struct Constituent {
 }
 
 /// The best price of one side across venues.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct BestLevel {
     /// The price.
     pub price: Price,
@@ -82,11 +84,35 @@ pub struct BestLevel {
     pub venue: Venue,
 }
 
+/// A published window of plain volume-weighted averages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub enum Window {
+    /// One second.
+    #[serde(rename = "1s")]
+    S1,
+    /// One minute.
+    #[serde(rename = "1m")]
+    M1,
+    /// Five minutes.
+    #[serde(rename = "5m")]
+    M5,
+    /// One hour.
+    #[serde(rename = "1h")]
+    H1,
+    /// A day's length.
+    #[serde(rename = "24h")]
+    H24,
+}
+
+/// Stable hash of the rules that a price was made by; 16 hex digits in text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct RulesHash(pub u64);
+
 /// Volume-weighted average over one window, all venues that count pooled.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct WindowVwap {
-    /// `1s`, `1m`, `5m`, `1h` or `24h`.
-    pub window: String,
+    /// How far it looks back from the price's event time.
+    pub window: Window,
     /// The average; none where nothing traded.
     pub price: Option<Price>,
     /// Base units traded in the window.
@@ -104,6 +130,8 @@ pub struct CompositePrice {
     pub sequence: u64,
     /// The composite price, rounded half to even to the instrument's published tick.
     pub price: Price,
+    /// The same before that rounding, at 1e-8.
+    pub raw: Price,
     /// How far to trust it.
     pub status: PriceStatus,
     /// Distance to the farther quartile of the venues' votes (price, price plus and minus its half spread),
@@ -126,8 +154,8 @@ pub struct CompositePrice {
     pub vwap: Vec<WindowVwap>,
     /// Every venue that was considered, ordered by name.
     pub constituents: Vec<Constituent>,
-    /// Hash of the rules in force, 16 hex digits.
-    pub config: String,
+    /// Hash of the rules in force.
+    pub config: RulesHash,
     /// The record in `ticks` that led to it.
     pub cause: Cause,
     /// The core's event time: the running maximum of its stamps.
@@ -136,13 +164,52 @@ pub struct CompositePrice {
     pub ts_recv: UnixNanos,
 }
 
-impl WindowVwap {
-    /// The published windows by name, with their lengths in nanoseconds.
-    pub const WINDOWS: [(&'static str, i64); 5] = [
-        ("1s", Interval::S1.nanos()),
-        ("1m", Interval::M1.nanos()),
-        ("5m", Interval::M5.nanos()),
-        ("1h", Interval::H1.nanos()),
-        ("24h", Interval::D1.nanos()),
-    ];
+impl Window {
+    /// Every published window, shortest first.
+    pub const ALL: [Self; 5] = [Self::S1, Self::M1, Self::M5, Self::H1, Self::H24];
+
+    /// The length in nanoseconds.
+    pub const fn nanos(self) -> i64 {
+        match self {
+            Self::S1 => Interval::S1.nanos(),
+            Self::M1 => Interval::M1.nanos(),
+            Self::M5 => Interval::M5.nanos(),
+            Self::H1 => Interval::H1.nanos(),
+            Self::H24 => Interval::D1.nanos(),
+        }
+    }
+
+    /// The name in records and answers.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::S1 => "1s",
+            Self::M1 => "1m",
+            Self::M5 => "5m",
+            Self::H1 => "1h",
+            Self::H24 => "24h",
+        }
+    }
+}
+
+impl fmt::Display for RulesHash {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{:016x}", self.0)
+    }
+}
+
+impl serde::Serialize for RulesHash {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for RulesHash {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        if text.len() != 16 || !text.bytes().all(hex) {
+            return Err(serde::de::Error::custom(format!("{text:?} is not a rules hash: 16 hex digits")));
+        }
+        u64::from_str_radix(&text, 16).map(Self).map_err(serde::de::Error::custom)
+    }
 }

@@ -36,6 +36,8 @@ impl TickFlags {
     pub const HISTORIC: u8 = 4;
     /// Fetched by REST rather than streamed.
     pub const POLLED: u8 = 8;
+    /// A quote taken from the top of a maintained book, which has its own staleness limit.
+    pub const FROM_BOOK: u8 = 16;
 
     /// Whether any of `marks` is set.
     pub const fn any(self, marks: u8) -> bool {
