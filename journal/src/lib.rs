@@ -5,6 +5,7 @@
 
 mod batch;
 mod error;
+pub mod fluvio;
 mod log;
 pub mod writer;
 
