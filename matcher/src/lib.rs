@@ -1,1 +1,3 @@
 //! Price-time books and the exchange state machine over them and the ledger.
+
+pub mod book;

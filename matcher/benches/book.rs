@@ -1,0 +1,288 @@
+//! What one book does: commands per CPU-second, time of one command, memory. `cargo bench -p matcher --bench book`.
+//!
+//! A million new orders, cancels and modifies mixed 50 / 41 / 9 %, 15 % of the new ones immediate, in five shapes.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use matcher::book::{Book, NewOrder, Report};
+use model::Side;
+
+#[derive(Clone, Copy)]
+enum Command {
+    New(NewOrder),
+    Cancel(u64),
+    Modify { id: u64, ticks: i64, lots: u64 },
+}
+
+struct Shape {
+    name: &'static str,
+    /// Orders that rest before the clock starts, spread over the depth.
+    standing: u64,
+    /// How far from the touch an order is placed, at most.
+    depth: i64,
+    /// Power of the spread towards the touch: 1 is uniform.
+    gather: i32,
+    /// Commands that an order lives, about.
+    life: u64,
+    /// The middle at this part of the run (0 to 1), in ticks.
+    middle: fn(f64) -> f64,
+}
+
+const NEWS: usize = 1_000_000;
+
+fn shapes() -> Vec<Shape> {
+    vec![
+        Shape {
+            name: "normal",
+            standing: 20_000,
+            depth: 800,
+            gather: 3,
+            life: 2_000,
+            middle: |at| 33_500.0 * (1.0 + 0.01 * (at * 40.0).sin()),
+        },
+        Shape {
+            name: "deep static book",
+            standing: 300_000,
+            depth: 200,
+            gather: 2,
+            life: 50_000,
+            middle: |_| 33_500.0,
+        },
+        Shape {
+            name: "swinging",
+            standing: 20_000,
+            depth: 800,
+            gather: 3,
+            life: 2_000,
+            middle: |at| 33_500.0 * (1.0 + 0.25 * (at * 30.0).sin()),
+        },
+        Shape {
+            name: "flash crash",
+            standing: 20_000,
+            depth: 800,
+            gather: 3,
+            life: 2_000,
+            middle: |at| {
+                33_500.0 * if (0.4..0.6).contains(&at) { 1.0 - 0.6 * (1.0 - (at - 0.5).abs() * 10.0) } else { 1.0 }
+            },
+        },
+        Shape {
+            name: "many price levels",
+            standing: 100_000,
+            depth: 50_000,
+            gather: 1,
+            life: 20_000,
+            middle: |at| 200_000.0 * (1.0 + 0.01 * (at * 40.0).sin()),
+        },
+    ]
+}
+
+impl Shape {
+    fn order(&self, id: u64, at: f64, random: &mut fastrand::Rng) -> NewOrder {
+        let side = if random.bool() { Side::Buy } else { Side::Sell };
+        let away = (random.f64().powi(self.gather) * self.depth as f64) as i64;
+        // One in twenty is priced through the touch; an immediate one always reaches for it.
+        let immediate = random.u32(0..100) < 15;
+        let away = if immediate || random.u32(0..20) == 0 { -random.i64(0..4) } else { away + 1 };
+        let middle = (self.middle)(at) as i64;
+        let ticks = if side == Side::Buy { middle - away } else { middle + away };
+        NewOrder { id, side, ticks: ticks.max(1), lots: random.u64(1..=100), immediate }
+    }
+
+    /// The standing orders, then the commands. Cancels and modifies name orders by age, so that most still rest.
+    fn commands(&self, seed: u64) -> (Vec<NewOrder>, Vec<Command>) {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut standing = vec![];
+        for id in 0..self.standing {
+            let mut order = self.order(id, 0.0, &mut random);
+            order.immediate = false;
+            let away = 1 + (random.f64() * self.depth as f64) as i64;
+            let middle = (self.middle)(0.0) as i64;
+            order.ticks = if order.side == Side::Buy { middle - away } else { middle + away };
+            standing.push(order);
+        }
+        let total = NEWS * 2;
+        let mut due: std::collections::BinaryHeap<std::cmp::Reverse<(u64, u64)>> = Default::default();
+        let mut live: Vec<NewOrder> = vec![];
+        let mut commands = Vec::with_capacity(total);
+        let mut id = self.standing;
+        while commands.len() < total {
+            let at = commands.len() as f64 / total as f64;
+            let now = commands.len() as u64;
+            let draw = random.u32(0..100);
+            if draw < 41 && due.peek().is_some_and(|due| due.0.0 <= now) {
+                let std::cmp::Reverse((_, gone)) = due.pop().unwrap();
+                commands.push(Command::Cancel(gone));
+            } else if draw < 50 && !live.is_empty() {
+                let recent = live.len() - 1 - random.usize(0..live.len().min(self.life as usize / 2 + 1));
+                let order = live[recent];
+                let ticks = if random.u32(0..10) < 8 { order.ticks + random.i64(-1..=1) } else { order.ticks };
+                commands.push(Command::Modify { id: order.id, ticks: ticks.max(1), lots: order.lots + 1 });
+            } else {
+                let order = self.order(id, at, &mut random);
+                if !order.immediate {
+                    let life = (-random.f64().max(1e-9).ln() * self.life as f64) as u64;
+                    due.push(std::cmp::Reverse((now + life, id)));
+                    live.push(order);
+                }
+                id += 1;
+                commands.push(Command::New(order));
+            }
+        }
+        (standing, commands)
+    }
+}
+
+/// Nanoseconds that this thread has had a CPU.
+fn cpu_ns() -> u64 {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux with schedstat");
+    text.split(' ').next().unwrap().parse().unwrap()
+}
+
+#[inline(never)]
+fn apply(book: &mut Book, command: Command, out: &mut Vec<Report>) {
+    match command {
+        Command::New(order) => book.place(order, out),
+        Command::Cancel(id) => book.cancel(id, out),
+        Command::Modify { id, ticks, lots } => book.modify(id, ticks, lots, out),
+    }
+}
+
+fn target(command: &Command) -> Option<u64> {
+    match command {
+        Command::New(_) => None,
+        Command::Cancel(id) | Command::Modify { id, .. } => Some(*id),
+    }
+}
+
+struct Run {
+    per_cpu_second: f64,
+    trades: u64,
+    resting: usize,
+    levels: usize,
+}
+
+fn run(standing: &[NewOrder], commands: &[Command], ahead: bool) -> Run {
+    let mut book = Book::with_capacity(1 << 16);
+    let mut out = Vec::with_capacity(4096);
+    for order in standing {
+        out.clear();
+        book.place(*order, &mut out);
+    }
+    let mut trades = 0;
+    let start = cpu_ns();
+    for (at, command) in commands.iter().enumerate() {
+        if ahead {
+            if let Some(id) = commands.get(at + 12).and_then(target) {
+                book.prefetch_id(id);
+            }
+            if let Some(id) = commands.get(at + 8).and_then(target) {
+                book.prefetch_order(id);
+            }
+            if let Some(id) = commands.get(at + 4).and_then(target) {
+                book.prefetch_neighbours(id);
+            }
+        }
+        out.clear();
+        apply(&mut book, *command, &mut out);
+        trades += black_box(&out).iter().filter(|report| matches!(report, Report::Trade { .. })).count() as u64;
+    }
+    let spent = cpu_ns() - start;
+    let per_cpu_second = commands.len() as f64 / (spent as f64 / 1e9);
+    Run { per_cpu_second, trades, resting: book.len(), levels: book.depth().levels() }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn cycles() -> u64 {
+    // SAFETY: reads the time stamp counter, which every x86-64 processor has.
+    unsafe { std::arch::x86_64::_rdtsc() }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn cycles() -> u64 {
+    use std::sync::LazyLock;
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    START.elapsed().as_nanos() as u64
+}
+
+/// Time of each command by itself, the cost of looking at the clock taken off: p50, p99, p99.9, max in ns.
+fn latencies(standing: &[NewOrder], commands: &[Command]) -> [f64; 4] {
+    let (started, from) = (Instant::now(), cycles());
+    while started.elapsed().as_millis() < 50 {}
+    let per_ns = (cycles() - from) as f64 / started.elapsed().as_nanos() as f64;
+    let idle = (0..10_000).map(|_| black_box(cycles()).abs_diff(black_box(cycles()))).min().unwrap();
+    let mut book = Book::with_capacity(1 << 16);
+    let mut out = Vec::with_capacity(4096);
+    for order in standing {
+        out.clear();
+        book.place(*order, &mut out);
+    }
+    let mut times: Vec<u64> = commands
+        .iter()
+        .map(|command| {
+            out.clear();
+            let start = cycles();
+            apply(&mut book, *command, &mut out);
+            (cycles() - start).saturating_sub(idle)
+        })
+        .collect();
+    times.sort_unstable();
+    let at = |part: f64| times[((times.len() - 1) as f64 * part) as usize] as f64 / per_ns;
+    [at(0.5), at(0.99), at(0.999), at(1.0)]
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn main() {
+    let only = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    println!(
+        "{:<20} {:>12} {:>12} {:>8} {:>8} {:>8} {:>10} {:>9} {:>9} {:>7}",
+        "shape", "M cmd/cpu s", "one by one", "p50 ns", "p99 ns", "p99.9", "max", "trades", "resting", "levels"
+    );
+    for shape in shapes() {
+        if only.as_ref().is_some_and(|only| !shape.name.starts_with(only.as_str())) {
+            continue;
+        }
+        let (standing, commands) = shape.commands(23);
+        let mut last = None;
+        let mut figure = |ahead| {
+            let runs = (0..5).map(|_| {
+                let run = run(&standing, &commands, ahead);
+                let figure = run.per_cpu_second / 1e6;
+                last = Some(run);
+                figure
+            });
+            median(runs.collect())
+        };
+        let (batched, single) = (figure(true), figure(false));
+        let [p50, p99, p999, max] = latencies(&standing, &commands);
+        let Run { trades, resting, levels, .. } = last.unwrap();
+        println!(
+            "{:<20} {batched:>12.1} {single:>12.1} {p50:>8.0} {p99:>8.0} {p999:>8.0} {max:>10.0} {trades:>9} {resting:>9} {levels:>7}",
+            shape.name
+        );
+    }
+    if only.is_none() {
+        memory();
+    }
+}
+
+/// Bytes of a book of a million resting orders, over few levels and over a million.
+fn memory() {
+    for (name, spread) in [("1,000 levels", 1_000u64), ("100,000 levels", 100_000), ("a level each, 16 ticks apart", 0)]
+    {
+        let mut book = Book::new();
+        for id in 0..1_000_000u64 {
+            let (side, base) = if id & 1 == 0 { (Side::Buy, 0) } else { (Side::Sell, 100_000_000) };
+            let step = if spread == 0 { id * 16 } else { id.wrapping_mul(7919) % spread };
+            let order = NewOrder { id, side, ticks: base + 1 + step as i64, lots: 1, immediate: false };
+            book.place(order, &mut |_: Report| {});
+        }
+        println!("1,000,000 orders resting on {name}: {:.0} MB", book.bytes() as f64 / 1e6);
+    }
+}
