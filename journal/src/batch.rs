@@ -93,6 +93,17 @@ impl Batch {
         self.ends.clear();
     }
 
+    /// The records' bytes and after them, per record, where its key and its value end (two `u32`,
+    /// little-endian).
+    pub(crate) fn into_payload(mut self) -> Vec<u8> {
+        self.bytes.reserve_exact(self.ends.len() * 8);
+        for end in &self.ends {
+            self.bytes.extend_from_slice(&end.key_end.to_le_bytes());
+            self.bytes.extend_from_slice(&end.value_end.to_le_bytes());
+        }
+        self.bytes
+    }
+
     /// The records in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = RecordRef<'_>> {
         let mut start = 0;

@@ -18,6 +18,14 @@ pub enum LogError {
         /// Partitions asked for.
         wanted: u32,
     },
+    /// The topic breaks a limit.
+    #[error("topic {topic:?} not allowed: {what}")]
+    TopicNotAllowed {
+        /// Its name.
+        topic: String,
+        /// The limit and the value.
+        what: String,
+    },
     /// The position is older than the oldest record kept.
     #[error("{partition} starts at offset {start}: offset {wanted} is no longer kept")]
     Trimmed {

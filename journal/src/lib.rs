@@ -4,6 +4,7 @@
 //! embedded one, in this process and on this disk, or a Fluvio cluster. Both pass the one conformance suite.
 
 mod batch;
+pub mod embedded;
 mod error;
 pub mod fluvio;
 mod log;
