@@ -10,10 +10,23 @@ use matcher::book::{Book, NewOrder, Report};
 use model::Side;
 
 #[derive(Clone, Copy)]
-enum Command {
-    New(NewOrder),
-    Cancel(u64),
-    Modify { id: u64, ticks: i64, lots: u64 },
+enum Kind {
+    New,
+    Cancel,
+    Modify,
+}
+
+/// A command as it lies in a decoded batch: fixed fields, those that it lacks are 0.
+#[derive(Clone, Copy)]
+struct Command {
+    kind: Kind,
+    order: NewOrder,
+}
+
+impl Command {
+    fn on(kind: Kind, id: u64, ticks: i64, lots: u64) -> Self {
+        Self { kind, order: NewOrder { id, side: Side::Buy, ticks, lots, immediate: false } }
+    }
 }
 
 struct Shape {
@@ -114,12 +127,12 @@ impl Shape {
             let draw = random.u32(0..100);
             if draw < 41 && due.peek().is_some_and(|due| due.0.0 <= now) {
                 let std::cmp::Reverse((_, gone)) = due.pop().unwrap();
-                commands.push(Command::Cancel(gone));
+                commands.push(Command::on(Kind::Cancel, gone, 0, 0));
             } else if draw < 50 && !live.is_empty() {
                 let recent = live.len() - 1 - random.usize(0..live.len().min(self.life as usize / 2 + 1));
                 let order = live[recent];
                 let ticks = if random.u32(0..10) < 8 { order.ticks + random.i64(-1..=1) } else { order.ticks };
-                commands.push(Command::Modify { id: order.id, ticks: ticks.max(1), lots: order.lots + 1 });
+                commands.push(Command::on(Kind::Modify, order.id, ticks.max(1), order.lots + 1));
             } else {
                 let order = self.order(id, at, &mut random);
                 if !order.immediate {
@@ -128,7 +141,7 @@ impl Shape {
                     live.push(order);
                 }
                 id += 1;
-                commands.push(Command::New(order));
+                commands.push(Command { kind: Kind::New, order });
             }
         }
         (standing, commands)
@@ -143,17 +156,11 @@ fn cpu_ns() -> u64 {
 
 #[inline(never)]
 fn apply(book: &mut Book, command: Command, out: &mut Vec<Report>) {
-    match command {
-        Command::New(order) => book.place(order, out),
-        Command::Cancel(id) => book.cancel(id, out),
-        Command::Modify { id, ticks, lots } => book.modify(id, ticks, lots, out),
-    }
-}
-
-fn target(command: &Command) -> Option<u64> {
-    match command {
-        Command::New(_) => None,
-        Command::Cancel(id) | Command::Modify { id, .. } => Some(*id),
+    let order = command.order;
+    match command.kind {
+        Kind::New => book.place(order, out),
+        Kind::Cancel => book.cancel(order.id, out),
+        Kind::Modify => book.modify(order.id, order.ticks, order.lots, out),
     }
 }
 
@@ -175,14 +182,9 @@ fn run(standing: &[NewOrder], commands: &[Command], ahead: bool) -> Run {
     let start = cpu_ns();
     for (at, command) in commands.iter().enumerate() {
         if ahead {
-            if let Some(id) = commands.get(at + 12).and_then(target) {
-                book.prefetch_id(id);
-            }
-            if let Some(id) = commands.get(at + 8).and_then(target) {
-                book.prefetch_order(id);
-            }
-            if let Some(id) = commands.get(at + 4).and_then(target) {
-                book.prefetch_neighbours(id);
+            for (stage, ahead) in [16, 10, 6, 3].into_iter().enumerate() {
+                let next = &commands[(at + ahead).min(commands.len() - 1)].order;
+                book.prefetch(stage as u32, next.id, next.side, next.ticks);
             }
         }
         out.clear();

@@ -248,6 +248,27 @@ impl Depth {
         })
     }
 
+    #[inline(always)]
+    pub(crate) fn prefetch_page(&self, side: Side, ticks: i64) {
+        self.sides[side_index(side)].prefetch(key_of(side, ticks));
+    }
+
+    #[inline(always)]
+    pub(crate) fn guess_level(&self, side: Side, ticks: i64) -> u32 {
+        self.sides[side_index(side)].guess(key_of(side, ticks))
+    }
+
+    #[inline(always)]
+    pub(crate) fn prefetch_level(&self, level: u32) {
+        super::prefetch::read(&self.levels, level as usize);
+    }
+
+    #[inline(always)]
+    pub(crate) fn guess_tail(&self, side: Side, ticks: i64) -> u32 {
+        let level = self.guess_level(side, ticks) as usize;
+        self.levels.get(level.min(self.levels.len().wrapping_sub(1))).map_or(NONE, |level| level.tail)
+    }
+
     /// Bytes of memory held.
     pub fn bytes(&self) -> usize {
         self.levels.capacity() * size_of::<Level>() + self.sides.iter().map(Ladder::bytes).sum::<usize>()

@@ -169,6 +169,20 @@ impl Ladder {
         }
     }
 
+    /// Asks the processor to fetch the page that `key` would be in.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self, key: i64) {
+        let cached = self.cache[((key >> PAGE_BITS) as usize) & (CACHE - 1)];
+        super::prefetch::read(&self.pages, cached as usize);
+    }
+
+    /// The level at `key` if it is easily found, else another one or [`NONE`]. For prefetching.
+    #[inline(always)]
+    pub(crate) fn guess(&self, key: i64) -> u32 {
+        let cached = self.cache[((key >> PAGE_BITS) as usize) & (CACHE - 1)] as usize;
+        self.pages.get(cached.min(self.pages.len().wrapping_sub(1))).map_or(NONE, |page| page.levels[offset(key)])
+    }
+
     /// Bytes of memory held.
     pub(crate) fn bytes(&self) -> usize {
         self.pages.capacity() * size_of::<Page>() + (self.cache.len() + self.free.capacity()) * 4 + self.runs.bytes()

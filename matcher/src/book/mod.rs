@@ -5,6 +5,7 @@
 //! [`SlotIndex`] are its parts; the exchange uses them with matching rules of its own.
 
 mod depth;
+mod ids;
 mod index;
 mod ladder;
 mod limit;
@@ -15,6 +16,7 @@ mod runs;
 
 pub use depth::Depth;
 pub(crate) use depth::side_index;
+pub use ids::IdIndex;
 pub use index::{SlotIndex, Tag};
 pub use limit::{Book, NewOrder};
 pub use nodes::{NONE, Node, Nodes, SLOTS_MAX};

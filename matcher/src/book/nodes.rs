@@ -112,8 +112,14 @@ impl Nodes {
         self.nodes.get(slot as usize).is_some_and(|node| node.id == id)
     }
 
+    /// The order at `slot`; near the end some other one where there is no such slot. For prefetching.
+    #[inline(always)]
+    pub(crate) fn peek(&self, slot: u32) -> Option<&Node> {
+        self.nodes.get((slot as usize).min(self.nodes.len().wrapping_sub(1)))
+    }
+
     /// Asks the processor to fetch the order at `slot` before it is needed.
-    #[inline]
+    #[inline(always)]
     pub fn prefetch(&self, slot: u32) {
         super::prefetch::read(&self.nodes, slot as usize);
     }
