@@ -1,1 +1,26 @@
 //! Simulated venues and traders: real servers that speak the venues' formats, with faults on demand.
+//!
+//! [`Venues::start`] opens one port per venue on loopback, WebSocket and REST on the same one, and returns a
+//! [`Handle`] with the addresses, the faults, what truly happened, and the way to stop. [`VenueCore`] is the
+//! same venue without sockets: time and texts go in, frames come out.
+//!
+//! A seed makes a run repeat exactly: event times count from the configured start, and every price, quantity,
+//! id and time follows from the seed, the instrument and the venue's name. The wall clock only says when to
+//! send.
+
+mod config;
+mod engine;
+mod error;
+mod faults;
+mod market;
+mod server;
+mod text;
+mod venues;
+
+pub use config::{Config, ConfigError, Pace, VenueConfig};
+pub use engine::{ConnectionId, Outgoing, RestReply, RestRequest, Truth, TruthEntry, VenueCore};
+pub use error::SimError;
+pub use faults::{Fault, FaultError, Malformed, ScheduledFault};
+pub use market::{Character, InstrumentConfig, InstrumentConfigError, Motion, defaults};
+pub use server::{Handle, Venues};
+pub use venues::VenueKind;
