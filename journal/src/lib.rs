@@ -8,6 +8,7 @@ pub mod embedded;
 mod error;
 pub mod fluvio;
 mod log;
+pub mod stage;
 pub mod writer;
 
 pub use batch::{Batch, Record, RecordRef};

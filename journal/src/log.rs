@@ -161,6 +161,14 @@ pub trait Appender: Send {
 pub struct Ack(oneshot::Receiver<Result<Offset, LogError>>);
 
 impl Ack {
+    /// One that is there already, for logs that wrap another.
+    pub fn ready(result: Result<Offset, LogError>) -> Self {
+        let (sender, ack) = Self::pair();
+        // The receiver is right here.
+        let _ = sender.send(result);
+        ack
+    }
+
     /// An acknowledgement and the means to give it.
     pub(crate) fn pair() -> (oneshot::Sender<Result<Offset, LogError>>, Self) {
         let (sender, receiver) = oneshot::channel();

@@ -1,0 +1,278 @@
+//! Finds out where a stage left off: the newest usable snapshot and what it wrote after that.
+
+use std::sync::Arc;
+
+use model::Cause;
+
+use super::outputs::LastCause;
+use super::pipeline::OutletPartition;
+use super::{Core, OutputTopic, Snapshot, SnapshotError, SnapshotStore, StageConfig, StageError, WithoutSnapshot};
+use crate::batch::{Batch, Record};
+use crate::error::LogError;
+use crate::log::{Bounds, Log, Offset, Partition, Visibility};
+
+/// A stage as it is before the first record.
+pub(super) struct Recovered<C> {
+    pub(super) core: C,
+    /// What the core was restored from; none when it is new.
+    pub(super) snapshot: Option<Snapshot>,
+    /// First record to be applied.
+    pub(super) position: Offset,
+    /// End of the inbox.
+    pub(super) end: Offset,
+    /// The output partitions, with their positions as of the snapshot.
+    pub(super) partitions: Vec<Vec<OutletPartition>>,
+    /// Cause of the last record that each of them holds of this stage after that.
+    pub(super) last: Vec<Vec<Option<LastCause>>>,
+}
+
+pub(super) struct Recovery<'a, C> {
+    pub(super) log: &'a dyn Log,
+    pub(super) config: &'a StageConfig,
+    pub(super) store: &'a SnapshotStore,
+    pub(super) make: &'a (dyn Fn() -> C + Send + Sync),
+}
+
+/// An output partition before it is known how far it was read back.
+struct Opened {
+    partition: OutletPartition,
+    bounds: Bounds,
+}
+
+impl<C: Core> Recovery<'_, C> {
+    pub(super) async fn run(&self) -> Result<Recovered<C>, StageError> {
+        let inbox = self.log.bounds(&self.config.inbox).await.map_err(|error| self.log_error(error))?;
+        let mut opened = Vec::with_capacity(self.config.outputs.len());
+        for output in &self.config.outputs {
+            opened.push(self.open(output).await.map_err(|error| self.log_error(error))?);
+        }
+        let (core, snapshot) = self.newest_usable(inbox, &opened).await?;
+        let position = match &snapshot {
+            Some(snapshot) => snapshot.offset,
+            None => self.without_snapshot(inbox)?,
+        };
+        if let Some(snapshot) = &snapshot {
+            for Opened { partition, .. } in opened.iter_mut().flatten() {
+                partition.position = stored_position(snapshot, &partition.name).unwrap_or(partition.position);
+            }
+        }
+        let last = self.read_back(&opened).await?;
+        self.check(inbox, snapshot.as_ref(), core.logic_version(), &opened, &last)?;
+        let partitions =
+            opened.into_iter().map(|topic| topic.into_iter().map(|opened| opened.partition).collect()).collect();
+        Ok(Recovered { core, snapshot, position, end: inbox.end, partitions, last })
+    }
+
+    fn log_error(&self, error: LogError) -> StageError {
+        StageError::Log { stage: Arc::clone(&self.config.name), error }
+    }
+
+    /// Opens a topic's partitions. The empty batch is acknowledged after everything that an earlier run of
+    /// this stage handed over, so that reading back misses nothing.
+    async fn open(&self, output: &OutputTopic) -> Result<Vec<Opened>, LogError> {
+        let mut opened = Vec::with_capacity(output.partitions as usize);
+        for index in 0..output.partitions {
+            let name = Partition { topic: Arc::clone(&output.topic), index };
+            let mut appender = self.log.appender(&name, output.priority).await?;
+            let fenced_end = appender.append(Batch::new()).await?.await?;
+            let bounds = self.log.bounds(&name).await?;
+            let bounds = Bounds { start: bounds.start, end: bounds.end.max(fenced_end) };
+            opened.push(Opened { partition: OutletPartition { name, appender, position: bounds.start }, bounds });
+        }
+        Ok(opened)
+    }
+
+    /// Tries the snapshots, the newest first.
+    async fn newest_usable(&self, inbox: Bounds, opened: &[Vec<Opened>]) -> Result<(C, Option<Snapshot>), StageError> {
+        let stage = &self.config.name;
+        let snapshot_error = |error| StageError::Snapshot { stage: Arc::clone(stage), error };
+        for offset in self.store.offsets().map_err(snapshot_error)? {
+            let path = self.store.path(offset);
+            let store = self.store.clone();
+            let read = tokio::task::spawn_blocking(move || store.read(offset)).await.expect("reading does not panic");
+            let usable = read.map_err(Unusable::from).and_then(|snapshot| {
+                self.fits(&snapshot, inbox, opened)?;
+                let mut core = (self.make)();
+                self.restore(&mut core, &snapshot)?;
+                Ok((core, snapshot))
+            });
+            match usable {
+                Ok((core, snapshot)) => return Ok((core, Some(snapshot))),
+                Err(Unusable { why, for_ever }) => {
+                    tracing::warn!(%stage, snapshot = %path.display(), %why, "snapshot skipped");
+                    metrics::counter!("millrace_stage_snapshots_skipped_total", "stage" => Arc::clone(stage))
+                        .increment(1);
+                    if for_ever {
+                        self.store.set_aside(offset).map_err(snapshot_error)?;
+                    }
+                }
+            }
+        }
+        Ok(((self.make)(), None))
+    }
+
+    /// Whether a snapshot belongs to the logs as they are.
+    fn fits(&self, snapshot: &Snapshot, inbox: Bounds, opened: &[Vec<Opened>]) -> Result<(), Unusable> {
+        if snapshot.incarnation != self.log.incarnation() {
+            return Err(Unusable::here("it belongs to another log".into()));
+        }
+        if snapshot.inbox != self.config.inbox {
+            return Err(Unusable::here(format!("it belongs to {}", snapshot.inbox)));
+        }
+        if snapshot.offset > inbox.end {
+            return Err(Unusable::for_ever(format!("it is ahead of the log, which ends at offset {}", inbox.end)));
+        }
+        if snapshot.offset < inbox.start {
+            return Err(Unusable::here(format!("the log was trimmed to offset {}", inbox.start)));
+        }
+        for Opened { partition, bounds } in opened.iter().flatten() {
+            let ahead = stored_position(snapshot, &partition.name).filter(|position| *position > bounds.end);
+            if let Some(position) = ahead {
+                let name = &partition.name;
+                let why = format!("it knows offset {position} of {name}, which ends at offset {}", bounds.end);
+                return Err(Unusable::for_ever(why));
+            }
+        }
+        Ok(())
+    }
+
+    fn restore(&self, core: &mut C, snapshot: &Snapshot) -> Result<(), Unusable> {
+        let version = core.logic_version();
+        if snapshot.logic_version > version {
+            let why = format!("logic version {} is newer than this program's {version}", snapshot.logic_version);
+            return Err(Unusable::here(why));
+        }
+        core.restore(snapshot.logic_version, &snapshot.state).map_err(|error| Unusable::here(error.0))?;
+        let hash = core.state_hash();
+        // An older logic may have hashed in another way.
+        if snapshot.logic_version == version && hash != snapshot.state_hash {
+            let why = format!("its state hashes to {hash:016x}, not to {:016x}", snapshot.state_hash);
+            return Err(Unusable::here(why));
+        }
+        Ok(())
+    }
+
+    fn without_snapshot(&self, inbox: Bounds) -> Result<Offset, StageError> {
+        let stage = &self.config.name;
+        if inbox.start > 0 {
+            if self.config.snapshots.without == WithoutSnapshot::Refuse {
+                let inbox_name = self.config.inbox.clone();
+                return Err(StageError::StateLost { stage: Arc::clone(stage), inbox: inbox_name, start: inbox.start });
+            }
+            tracing::warn!(%stage, start = inbox.start, "no snapshot: begins with an empty state at the oldest record");
+        }
+        Ok(inbox.start)
+    }
+
+    async fn read_back(&self, opened: &[Vec<Opened>]) -> Result<Vec<Vec<Option<LastCause>>>, StageError> {
+        let mut all = Vec::with_capacity(opened.len());
+        for (output, partitions) in self.config.outputs.iter().zip(opened) {
+            let mut last = Vec::with_capacity(partitions.len());
+            for opened in partitions {
+                let read = self.last_cause(opened, output.cause).await;
+                last.push(read.map_err(|error| self.log_error(error))?);
+            }
+            all.push(last);
+        }
+        Ok(all)
+    }
+
+    /// The last cause of ours in a partition, from its position to its end.
+    async fn last_cause(
+        &self,
+        Opened { partition, bounds }: &Opened,
+        cause: fn(&[u8]) -> Option<Cause>,
+    ) -> Result<Option<LastCause>, LogError> {
+        let inbox = &self.config.inbox;
+        let mut last = None;
+        let mut from = partition.position.max(bounds.start);
+        let mut records: Vec<Record> = Vec::new();
+        'again: while from < bounds.end {
+            let mut reader = match self.log.reader(&partition.name, from, Visibility::Durable).await {
+                // Retention went on in the meantime.
+                Err(LogError::Trimmed { start, .. }) if start > from => {
+                    from = start;
+                    continue 'again;
+                }
+                reader => reader?,
+            };
+            while from < bounds.end {
+                records.clear();
+                match reader.read(&mut records).await {
+                    Err(LogError::Trimmed { start, .. }) if start > from => {
+                        from = start;
+                        continue 'again;
+                    }
+                    read => read?,
+                }
+                from = reader.position();
+                let ours = records
+                    .iter()
+                    .filter_map(|record| cause(&record.value))
+                    .filter(|cause| cause.partition == inbox.index && cause.topic.as_bytes() == inbox.topic.as_bytes());
+                last = ours.map(|cause| Some((cause.offset, cause.index))).fold(last, Option::max);
+            }
+        }
+        Ok(last)
+    }
+
+    /// Refuses what must not go on.
+    fn check(
+        &self,
+        inbox: Bounds,
+        snapshot: Option<&Snapshot>,
+        logic_version: u32,
+        opened: &[Vec<Opened>],
+        last: &[Vec<Option<LastCause>>],
+    ) -> Result<(), StageError> {
+        let names = opened.iter().flatten().map(|opened| &opened.partition.name);
+        for (output, last) in names.zip(last.iter().flatten()) {
+            let Some((cause, _)) = *last else { continue };
+            if cause >= inbox.end {
+                let (inbox_name, output) = (self.config.inbox.clone(), output.clone());
+                return Err(StageError::InboxTruncated { inbox: inbox_name, end: inbox.end, output, cause });
+            }
+            if let Some(snapshot) = snapshot
+                && snapshot.logic_version != logic_version
+                && cause >= snapshot.offset
+            {
+                return Err(StageError::LogicChanged {
+                    stage: Arc::clone(&self.config.name),
+                    snapshot: snapshot.offset,
+                    old: snapshot.logic_version,
+                    new: logic_version,
+                    output: output.clone(),
+                    cause,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn stored_position(snapshot: &Snapshot, partition: &Partition) -> Option<Offset> {
+    snapshot.positions.iter().find(|(name, _)| name == partition).map(|(_, position)| *position)
+}
+
+/// Why a snapshot is passed over.
+struct Unusable {
+    why: String,
+    /// It must not become usable when the log has grown past it.
+    for_ever: bool,
+}
+
+impl Unusable {
+    const fn here(why: String) -> Self {
+        Self { why, for_ever: false }
+    }
+
+    const fn for_ever(why: String) -> Self {
+        Self { why, for_ever: true }
+    }
+}
+
+impl From<SnapshotError> for Unusable {
+    fn from(error: SnapshotError) -> Self {
+        Self::here(error.to_string())
+    }
+}
