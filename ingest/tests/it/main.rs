@@ -1,0 +1,6 @@
+//! Integration tests of `ingest`, one binary.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+mod venues;

@@ -1,0 +1,3 @@
+//! Each venue's decoder against what the venue really sends, and against what it never should.
+
+mod binance;
