@@ -1,0 +1,122 @@
+//! Where the topics meet the subscribers: one reader per partition, any number of clients.
+
+mod candles;
+mod feed;
+mod follow;
+mod message;
+mod prices;
+mod subscriptions;
+mod ticks;
+
+use std::sync::Arc;
+
+use journal::Log;
+use model::{Interval, topic};
+use tokio_util::sync::CancellationToken;
+
+use crate::catalog::{AssetIndex, Catalog};
+use crate::config::Limits;
+use crate::refresh::Refreshes;
+
+pub(crate) use candles::{CandleRange, CandleStore};
+use feed::Source;
+pub(crate) use follow::Readers;
+pub(crate) use message::{Channel, Message};
+pub(crate) use prices::Board;
+pub(crate) use subscriptions::{Subject, Subscriptions};
+
+use candles::{CandleEntry, Candles};
+use feed::Feed;
+use prices::{Prices, Quotation};
+use ticks::{TickEntry, Ticks};
+
+/// What the server knows of the topics.
+pub(crate) struct Hub {
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) board: Board,
+    pub(crate) store: CandleStore,
+    pub(crate) refreshes: Refreshes,
+    pub(crate) readers: Arc<Readers>,
+    prices: Vec<Arc<Feed<Arc<Quotation>>>>,
+    candles: Vec<[Arc<Feed<CandleEntry>>; Interval::ALL.len()]>,
+    ticks: Vec<Arc<Feed<TickEntry>>>,
+}
+
+impl Hub {
+    /// Candles that wait for a client that lags.
+    const CANDLES_QUEUED_MAX: usize = 256;
+
+    pub(crate) fn new(catalog: Arc<Catalog>, limits: &Limits) -> Self {
+        let assets = catalog.assets();
+        Self {
+            board: Board::new(&catalog),
+            store: CandleStore::new(assets.len(), limits.candles_kept_max),
+            refreshes: Refreshes::new(assets.len(), limits.refresh_every),
+            readers: Arc::default(),
+            // A price feed has one key, so nothing is ever queued in it.
+            prices: assets.iter().map(|_| Arc::new(Feed::new(1))).collect(),
+            candles: assets
+                .iter()
+                .map(|_| std::array::from_fn(|_| Arc::new(Feed::new(Self::CANDLES_QUEUED_MAX))))
+                .collect(),
+            ticks: assets.iter().map(|_| Arc::new(Feed::new(limits.trades_kept_max))).collect(),
+            catalog,
+        }
+    }
+
+    /// Starts the readers; they end at `cancel`.
+    pub(crate) fn start(self: &Arc<Self>, log: &Arc<dyn Log>, cancel: &CancellationToken) {
+        let (hub, readers) = (Arc::clone(self), &self.readers);
+        tokio::spawn(follow::follow_topic(
+            Arc::clone(log),
+            topic::PRICES,
+            Arc::clone(readers),
+            cancel.clone(),
+            move |_, partitions| Prices::new(Arc::clone(&hub), partitions),
+        ));
+        let hub = Arc::clone(self);
+        tokio::spawn(follow::follow_topic(
+            Arc::clone(log),
+            topic::CANDLES,
+            Arc::clone(readers),
+            cancel.clone(),
+            move |_, _| Candles::new(Arc::clone(&hub)),
+        ));
+        let hub = Arc::clone(self);
+        tokio::spawn(follow::follow_topic(
+            Arc::clone(log),
+            topic::TICKS,
+            Arc::clone(readers),
+            cancel.clone(),
+            move |_, _| Ticks::new(Arc::clone(&hub)),
+        ));
+    }
+
+    /// The feed of a subject.
+    fn source(&self, subject: Subject) -> Arc<dyn Source> {
+        match subject {
+            Subject::Prices(index) => Arc::clone(&self.prices[index]) as Arc<dyn Source>,
+            Subject::Candles(index, interval) => Arc::clone(&self.candles[index][interval as usize]) as Arc<dyn Source>,
+            Subject::Ticks(index) => Arc::clone(&self.ticks[index]) as Arc<dyn Source>,
+        }
+    }
+
+    /// The symbol of an asset.
+    pub(crate) fn symbol(&self, index: AssetIndex) -> &str {
+        &self.catalog.asset(index).symbol
+    }
+}
+
+/// Counts entries that a newer one replaced before anybody or somebody got them.
+fn count_conflated(channel: Channel, entries: u64) {
+    if entries > 0 {
+        metrics::counter!("millrace_api_conflated_total", "channel" => channel.as_str()).increment(entries);
+    }
+}
+
+/// Counts entries that a client was too slow for.
+fn count_missed(channel: Channel, entries: u64) {
+    if entries > 0 {
+        metrics::counter!("millrace_api_missed_total", "channel" => channel.as_str()).increment(entries);
+    }
+}
