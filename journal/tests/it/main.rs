@@ -1,0 +1,6 @@
+//! The tests of the log, on both back ends.
+#![allow(clippy::unwrap_used)]
+
+mod conformance;
+mod embedded;
+mod fluvio;
