@@ -8,6 +8,7 @@ mod interval;
 mod name;
 mod number;
 mod price;
+mod price_json;
 mod record;
 mod tick;
 mod time;

@@ -168,6 +168,34 @@ fn write_decimal(raw: i128, places: usize, out: &mut impl fmt::Write) -> fmt::Re
     out.write_str(std::str::from_utf8(&buffer[at..]).expect("digits are ASCII"))
 }
 
+/// Appends `raw` x 1e-8 in its shortest exact form: what [`write_decimal`] writes, faster for common sizes.
+pub(crate) fn put_decimal(raw: i128, out: &mut Vec<u8>) {
+    let Ok(magnitude) = u64::try_from(raw.unsigned_abs()) else {
+        let mut text = String::new();
+        write_decimal(raw, PLACES as usize, &mut text).expect("writing to a string");
+        out.extend_from_slice(text.as_bytes());
+        return;
+    };
+    if raw < 0 {
+        out.push(b'-');
+    }
+    out.extend_from_slice(itoa::Buffer::new().format(magnitude / ONE as u64).as_bytes());
+    let mut fraction = magnitude % ONE as u64;
+    if fraction == 0 {
+        return;
+    }
+    let mut digits = *b".00000000";
+    let mut len = 1;
+    for (at, digit) in digits.iter_mut().enumerate().skip(1).rev() {
+        *digit = b'0' + (fraction % 10) as u8;
+        if *digit != b'0' && len == 1 {
+            len = at + 1;
+        }
+        fraction /= 10;
+    }
+    out.extend_from_slice(&digits[..len]);
+}
+
 macro_rules! fixed_point {
     ($name:ident, $what:literal) => {
         #[doc = $what]
