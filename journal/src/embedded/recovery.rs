@@ -6,6 +6,7 @@
 //! broken one was acknowledged and is damaged; if not, both were in flight when the machine stopped, the disk
 //! kept the later one only, and neither was acknowledged.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -68,8 +69,11 @@ pub(super) fn recover<D: Disk>(disk: &D, dir: &Path, seal: u128) -> Result<Recov
     let found = scan.list()?;
     let mut next_number = found.last().map_or(1, |last| last.number + 1);
     let (used, unused): (Vec<_>, Vec<_>) = found.into_iter().partition(|file| file.header.is_some());
+    let mut spare_numbers = BTreeSet::new();
     for file in &unused {
-        scan.check_unused(file)?;
+        if scan.is_spare(file)? {
+            spare_numbers.insert(file.number);
+        }
     }
     let (mut kept, dropped) = scan.read_used(used)?;
     // Everything was judged; from here on files change.
@@ -82,7 +86,7 @@ pub(super) fn recover<D: Disk>(disk: &D, dir: &Path, seal: u128) -> Result<Recov
     let newest_used = kept.last().map_or(0, |last| last.found.number);
     let mut spares = Vec::new();
     for file in unused {
-        if file.number > newest_used && file.size >= SPARE_BYTES_MIN {
+        if file.number > newest_used && spare_numbers.contains(&file.number) {
             spares.push(Spare { number: file.number, file: file.file, capacity: file.size });
         } else {
             disk.remove(&file.path).map_err(|error| failed("removing", &file.path, &error))?;
@@ -174,12 +178,24 @@ impl<D: Disk> Scan<'_, D> {
         Ok(())
     }
 
-    /// A file without a header of its own must hold no frame of its own either.
-    fn check_unused(&mut self, file: &Found<D::File>) -> Result<(), LogError> {
+    /// Whether a file without a header of its own can be written to. One that holds frames of its own cannot:
+    /// either its first write was cut short, or the header is damaged, which is refused.
+    fn is_spare(&mut self, file: &Found<D::File>) -> Result<bool, LogError> {
         self.load(file)?;
-        match find_frame(seed(self.seal, file.number), &self.bytes, 0, |_| true) {
-            Some((at, _)) => Err(damaged(&file.path, 0, format!("no valid header, yet a valid frame at byte {at}"))),
-            None => Ok(()),
+        let (mut first, mut durable) = (None, 0);
+        find_frame(seed(self.seal, file.number), &self.bytes, 0, |frame| {
+            first = Some(first.unwrap_or(u64::MAX).min(frame.seq));
+            durable = durable.max(frame.durable);
+            false
+        });
+        match first {
+            None => Ok(file.size >= SPARE_BYTES_MIN),
+            Some(first) if durable <= first => Ok(false),
+            Some(first) => Err(damaged(
+                &file.path,
+                0,
+                format!("no valid header, yet frames from {first} on, synced up to frame {durable}"),
+            )),
         }
     }
 

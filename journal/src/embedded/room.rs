@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::config::EmbeddedConfig;
 use super::disk::{Disk, DiskFile, write_all};
-use super::format::{SEGMENT_BYTES_MAX, segment_name};
+use super::format::{FRAME_BYTES_MAX, SEGMENT_BYTES_MAX, segment_name};
 use super::partition::lock;
 use crate::error::LogError;
 
@@ -135,9 +135,9 @@ impl<D: Disk> Room<D> {
         }
     }
 
-    /// Why nothing can be prepared and normal appends are refused; `None` when they are not.
+    /// Why nothing can be prepared, once the room left does not surely take the next batch.
     pub(super) fn shortage(&self) -> Option<LogError> {
-        self.admit(0, 0, true).err()
+        self.admit(FRAME_BYTES_MAX as u64, 0, true).err()
     }
 
     /// A file of at least `need` bytes; waits for it.

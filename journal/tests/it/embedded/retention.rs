@@ -1,0 +1,130 @@
+//! What is kept, what goes, and what becomes of the files.
+
+use std::time::{Duration, Instant};
+
+use journal::embedded::EmbeddedConfig;
+use journal::{Batch, Bounds, Log, LogError, Partition, Retention, TopicSpec, Visibility};
+
+use super::disk::FaultDisk;
+use super::{appender, open, small, spec};
+
+fn bounded(name: &str, age: Option<Duration>, bytes: Option<u64>) -> TopicSpec {
+    TopicSpec { retention: Retention { age, bytes }, ..spec(name, 1) }
+}
+
+async fn fill(log: &dyn Log, topic: &str, batches: u64) {
+    let mut appender = appender(log, &Partition::new(topic, 0)).await;
+    let mut acks = Vec::new();
+    for _ in 0..batches {
+        let mut batch = Batch::new();
+        (0..10_u8).for_each(|number| batch.push(&[number], &[number; 200]));
+        acks.push(appender.append(batch).await.unwrap());
+    }
+    for ack in acks {
+        ack.await.unwrap();
+    }
+}
+
+async fn until(what: &str, log: &dyn Log, topic: &str, wanted: impl Fn(Bounds) -> bool) -> Bounds {
+    let end = Instant::now() + Duration::from_secs(30);
+    loop {
+        let bounds = log.bounds(&Partition::new(topic, 0)).await.unwrap();
+        if wanted(bounds) {
+            return bounds;
+        }
+        assert!(Instant::now() < end, "{what}: {topic} has {bounds:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Everything between start and end is there. Retention may overtake the reader, which begins anew then.
+async fn whole(log: &dyn Log, topic: &str) {
+    let place = Partition::new(topic, 0);
+    let (mut reader, end) = loop {
+        let bounds = log.bounds(&place).await.unwrap();
+        match log.reader(&place, bounds.start, Visibility::Durable).await {
+            Ok(reader) => break (reader, bounds.end),
+            Err(error) => assert!(matches!(error, LogError::Trimmed { .. }), "{error}"),
+        }
+    };
+    let mut records = Vec::new();
+    while reader.position() < end {
+        match reader.read(&mut records).await {
+            Ok(()) => {}
+            Err(LogError::Trimmed { start, .. }) => {
+                reader = log.reader(&place, start, Visibility::Durable).await.unwrap();
+            }
+            Err(error) => panic!("{error}"),
+        }
+        for record in records.drain(..) {
+            assert_eq!(record.value, vec![(record.offset % 10) as u8; 200]);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn old_bytes_go_and_files_are_used_again() {
+    let disk = FaultDisk::new();
+    let log = open(&disk, small()).unwrap();
+    log.create_topic(&bounded("ticks", None, Some(300_000))).await.unwrap();
+    for _ in 0..20 {
+        fill(&log, "ticks", 100).await;
+        let end = log.bounds(&Partition::new("ticks", 0)).await.unwrap().end;
+        until("retention", &log, "ticks", |bounds| end - bounds.start <= 2000).await;
+        whole(&log, "ticks").await;
+    }
+    let bounds = log.bounds(&Partition::new("ticks", 0)).await.unwrap();
+    assert!(bounds.end == 20_000 && bounds.end - bounds.start >= 1000, "{bounds:?}");
+    assert!(disk.bytes() < 2 << 20, "{} bytes on disk for 300 kB kept", disk.bytes());
+    let log = {
+        log.close().await.unwrap();
+        drop(log);
+        open(&disk, small()).unwrap()
+    };
+    let reopened = log.bounds(&Partition::new("ticks", 0)).await.unwrap();
+    assert!(reopened.start >= bounds.start && reopened.end == bounds.end);
+    whole(&log, "ticks").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn old_age_goes() {
+    let log = open(&FaultDisk::new(), small()).unwrap();
+    log.create_topic(&bounded("ticks", Some(Duration::from_millis(300)), None)).await.unwrap();
+    fill(&log, "ticks", 100).await;
+    until("ageing", &log, "ticks", |bounds| bounds.start > 0).await;
+    whole(&log, "ticks").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_whole_log_has_a_bound() {
+    let disk = FaultDisk::new();
+    let log = open(&disk, EmbeddedConfig { total_bytes: Some(512 << 10), ..small() }).unwrap();
+    log.create_topic(&spec("ticks", 1)).await.unwrap();
+    log.create_topic(&spec("orders", 1)).await.unwrap();
+    for _ in 0..10 {
+        fill(&log, "ticks", 60).await;
+        fill(&log, "orders", 1).await;
+    }
+    until("the bound", &log, "ticks", |bounds| bounds.end - bounds.start <= 3000).await;
+    assert!(disk.bytes() < 2 << 20);
+    whole(&log, "ticks").await;
+    whole(&log, "orders").await;
+    assert_eq!(log.bounds(&Partition::new("orders", 0)).await.unwrap().end, 100);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn trimming_frees_files() {
+    let disk = FaultDisk::new();
+    let log = open(&disk, small()).unwrap();
+    log.create_topic(&spec("ticks", 1)).await.unwrap();
+    fill(&log, "ticks", 1000).await;
+    let full = disk.bytes();
+    log.trim(&Partition::new("ticks", 0), 9_990).await.unwrap();
+    let end = Instant::now() + Duration::from_secs(30);
+    while disk.bytes() > full / 2 {
+        assert!(Instant::now() < end, "{} of {full} bytes are still there", disk.bytes());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    whole(&log, "ticks").await;
+    assert_eq!(log.bounds(&Partition::new("ticks", 0)).await.unwrap(), Bounds { start: 9_990, end: 10_000 });
+}
