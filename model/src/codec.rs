@@ -104,7 +104,7 @@ impl Tick {
     /// # Errors
     /// When the bytes are cut, of a newer version or unknown kind, or hold what a field may not.
     pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
-        let mut reader = Reader { rest: bytes, len: bytes.len() };
+        let mut reader = Reader::new(bytes);
         let version = reader.u8("version")?;
         if version > VERSION {
             return Err(CodecError::NewerVersion(version));
@@ -274,73 +274,78 @@ impl TickBody {
     }
 }
 
-fn put_text(out: &mut Vec<u8>, text: &[u8]) {
+pub(crate) fn put_text(out: &mut Vec<u8>, text: &[u8]) {
     out.push(u8::try_from(text.len()).expect("names are shorter than 256 bytes"));
     out.extend_from_slice(text);
 }
 
-fn invalid(field: &'static str, value: &dyn std::fmt::Display) -> CodecError {
+pub(crate) fn invalid(field: &'static str, value: &dyn std::fmt::Display) -> CodecError {
     CodecError::Invalid { field, value: value.to_string() }
 }
 
-struct Reader<'a> {
+/// Reads the fields of a record one after the other.
+pub(crate) struct Reader<'a> {
     rest: &'a [u8],
     len: usize,
 }
 
 impl<'a> Reader<'a> {
-    fn bytes(&mut self, count: usize, field: &'static str) -> Result<&'a [u8], CodecError> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes, len: bytes.len() }
+    }
+
+    pub(crate) fn bytes(&mut self, count: usize, field: &'static str) -> Result<&'a [u8], CodecError> {
         let (taken, rest) = self.rest.split_at_checked(count).ok_or(CodecError::Truncated { field, len: self.len })?;
         self.rest = rest;
         Ok(taken)
     }
 
-    fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], CodecError> {
+    pub(crate) fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], CodecError> {
         let (taken, rest) = self.rest.split_first_chunk().ok_or(CodecError::Truncated { field, len: self.len })?;
         self.rest = rest;
         Ok(*taken)
     }
 
-    fn u8(&mut self, field: &'static str) -> Result<u8, CodecError> {
+    pub(crate) fn u8(&mut self, field: &'static str) -> Result<u8, CodecError> {
         self.array(field).map(u8::from_le_bytes)
     }
 
-    fn u32(&mut self, field: &'static str) -> Result<u32, CodecError> {
+    pub(crate) fn u32(&mut self, field: &'static str) -> Result<u32, CodecError> {
         self.array(field).map(u32::from_le_bytes)
     }
 
-    fn u64(&mut self, field: &'static str) -> Result<u64, CodecError> {
+    pub(crate) fn u64(&mut self, field: &'static str) -> Result<u64, CodecError> {
         self.array(field).map(u64::from_le_bytes)
     }
 
-    fn i64(&mut self, field: &'static str) -> Result<i64, CodecError> {
+    pub(crate) fn i64(&mut self, field: &'static str) -> Result<i64, CodecError> {
         self.array(field).map(i64::from_le_bytes)
     }
 
-    fn price(&mut self, field: &'static str) -> Result<Price, CodecError> {
+    pub(crate) fn price(&mut self, field: &'static str) -> Result<Price, CodecError> {
         let raw = self.i64(field)?;
         Price::from_raw(raw).ok_or_else(|| invalid(field, &raw))
     }
 
-    fn quantity(&mut self, field: &'static str) -> Result<Quantity, CodecError> {
+    pub(crate) fn quantity(&mut self, field: &'static str) -> Result<Quantity, CodecError> {
         let raw = self.i64(field)?;
         Quantity::from_raw(raw).ok_or_else(|| invalid(field, &raw))
     }
 
-    fn volume(&mut self, field: &'static str) -> Result<Volume, CodecError> {
+    pub(crate) fn volume(&mut self, field: &'static str) -> Result<Volume, CodecError> {
         self.array(field).map(i128::from_le_bytes).map(Volume::from_raw)
     }
 
-    fn text(&mut self, field: &'static str) -> Result<&'a [u8], CodecError> {
+    pub(crate) fn text(&mut self, field: &'static str) -> Result<&'a [u8], CodecError> {
         let len = self.u8(field)?;
         self.bytes(len as usize, field)
     }
 
-    fn name<const N: usize>(&mut self, field: &'static str) -> Result<Name<N>, CodecError> {
+    pub(crate) fn name<const N: usize>(&mut self, field: &'static str) -> Result<Name<N>, CodecError> {
         Name::new(self.text(field)?).map_err(|error| invalid(field, &error))
     }
 
-    fn instrument(&mut self) -> Result<Instrument, CodecError> {
+    pub(crate) fn instrument(&mut self) -> Result<Instrument, CodecError> {
         Instrument::new(self.text("instrument")?).map_err(|error| invalid("instrument", &error))
     }
 }

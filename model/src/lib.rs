@@ -3,6 +3,7 @@
 
 mod candle;
 mod codec;
+pub mod exchange;
 mod instrument;
 mod interval;
 mod name;
