@@ -42,6 +42,9 @@ impl Counts {
         COUNTS.get_or_init(|| {
             let counts: &'static Counts = Box::leak(Box::new(Counts(Mutex::default())));
             let _ = metrics::set_global_recorder(counts);
+            // What the log says about outages, when `RUST_LOG` asks for it.
+            let filter = tracing_subscriber::EnvFilter::from_default_env();
+            let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
             counts
         })
     }
