@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{FromRequestParts, Query};
+use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -91,6 +91,20 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Parameters<T> 
                 Err(Problem::bad_request("bad_query", format!("query parameters are not as expected: {reason}")))
             }
             Err(other) => Err(Problem::bad_request("bad_query", other.to_string())),
+        }
+    }
+}
+
+/// The one parameter of a path, as text; what is no text is a [`Problem`].
+pub(crate) struct Segment(pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Segment {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match Path::<String>::from_request_parts(parts, state).await {
+            Ok(Path(text)) => Ok(Self(text)),
+            Err(error) => Err(Problem::bad_request("bad_path", format!("the path is not understood: {error}"))),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The server: connections in, answers out, and a clean stop.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use hyper::body::Incoming;
@@ -15,6 +17,7 @@ use hyper::service::Service;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -22,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::ApiConfig;
 use crate::error::ApiError;
 use crate::origin;
+use crate::problem::Problem;
 use crate::routes;
 use crate::stall::StallGuard;
 use crate::state::{Deps, Shared, State};
@@ -30,6 +34,8 @@ use crate::state::{Deps, Shared, State};
 const SEND_BUFFER_BYTES: u32 = 256 << 10;
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 1_024;
+/// Connections that are told at a time that all connections are in use.
+const REFUSALS_MAX: usize = 64;
 /// What a client gets that comes when all connections are in use.
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n\
 connection: close\r\ncontent-length: 92\r\n\r\n\
@@ -113,6 +119,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 /// Accepts connections until the server stops.
 async fn accept(listener: &TcpListener, state: &Shared, router: &Router) {
     let places = Arc::new(Semaphore::new(state.config.limits.connections_max));
+    let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
     loop {
         let accepted = tokio::select! {
             () = state.cancel.cancelled() => return,
@@ -125,8 +132,10 @@ async fn accept(listener: &TcpListener, state: &Shared, router: &Router) {
                 }
                 Err(_) => {
                     metrics::counter!("millrace_api_connections_refused_total").increment(1);
-                    // A new connection has room for so little; if not, it is closed without a word.
-                    let _ = stream.try_write(FULL);
+                    // So many are told; when there are more, they are closed without a word.
+                    if let Ok(place) = Arc::clone(&refusals).try_acquire_owned() {
+                        state.tasks.spawn(refuse(stream, place));
+                    }
                 }
             },
             Err(error) => {
@@ -136,6 +145,21 @@ async fn accept(listener: &TcpListener, state: &Shared, router: &Router) {
             }
         }
     }
+}
+
+/// Tells a client that all connections are in use. It is told after its request, or it would not understand.
+async fn refuse(mut stream: TcpStream, _place: OwnedSemaphorePermit) {
+    let talk = async {
+        let mut request = [0; 4_096];
+        stream.read(&mut request).await?;
+        stream.write_all(FULL).await?;
+        stream.shutdown().await?;
+        // What it still sends is read, or the system would take the answer back.
+        while stream.read(&mut request).await? > 0 {}
+        io::Result::Ok(())
+    };
+    // Whoever takes longer, or is gone, is not told.
+    let _ = tokio::time::timeout(Duration::from_secs(1), talk).await;
 }
 
 /// Serves one connection until it ends.
@@ -165,13 +189,24 @@ async fn connection(stream: TcpStream, place: OwnedSemaphorePermit, state: Share
     }
 }
 
-async fn answer(
-    state: &Shared,
-    router: &Router,
-    request: Request<Incoming>,
-) -> Result<Response, std::convert::Infallible> {
-    if let Err(problem) = origin::check(request.method(), request.headers(), &state.config.host_names) {
-        return Ok(problem.into_response());
+async fn answer(state: &Shared, router: &Router, request: Request<Incoming>) -> Result<Response, Infallible> {
+    let refused = origin::check(request.method(), request.headers(), &state.config.host_names)
+        .and_then(|()| check_length(request.headers(), state.config.limits.body_bytes_max));
+    match refused {
+        Err(problem) => Ok(problem.into_response()),
+        Ok(()) => TowerToHyperService::new(router.clone()).call(request).await,
     }
-    TowerToHyperService::new(router.clone()).call(request).await
+}
+
+/// Refuses a body that says it is too long before any of it is read. One that does not say is cut off where it
+/// is read.
+fn check_length(headers: &HeaderMap, max: usize) -> Result<(), Problem> {
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    match length {
+        Some(length) if length > max as u64 => {
+            let message = format!("a body of {length} bytes is not allowed: at most {max}");
+            Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message))
+        }
+        _ => Ok(()),
+    }
 }

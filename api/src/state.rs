@@ -125,10 +125,11 @@ impl State {
                 PartHealth::down(format!("down for {for_ms} ms, {waiting} prices wait: {reason}"))
             }
         });
-        let readers = Arc::clone(&self.hub.readers);
+        let (readers, places, max) =
+            (Arc::clone(&self.hub.readers), Arc::clone(&self.streams), self.config.limits.streams_max);
         self.deps.health.register("streams", move || match readers.failure() {
             Some((what, error)) => PartHealth::down(format!("reading {what}: {error}")),
-            None => PartHealth::ok("topics are followed"),
+            None => PartHealth::ok(format!("{} of {max} streams are open", max - places.available_permits())),
         });
     }
 }

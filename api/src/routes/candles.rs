@@ -1,14 +1,14 @@
 //! `GET /candles/{asset}`.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use model::{Interval, UnixNanos, topic};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::hub::CandleRange;
-use crate::problem::{ErrorBody, Parameters, Problem, shown};
+use crate::problem::{ErrorBody, Parameters, Problem, Segment, shown};
 use crate::state::Shared;
 use crate::view::CandleView;
 
@@ -33,7 +33,7 @@ pub(super) struct CandleQuery {
 
 /// Candles, oldest first.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(title = "Candles")]
+#[schema(as = Candles)]
 pub(super) struct CandlesView<'a> {
     #[schema(example = "BTCUSDT")]
     asset: &'a str,
@@ -56,7 +56,7 @@ pub(super) struct CandlesView<'a> {
     ))]
 pub(super) async fn get_candles(
     State(state): State<Shared>,
-    Path(asset): Path<String>,
+    Segment(asset): Segment,
     Parameters(query): Parameters<CandleQuery>,
 ) -> Result<Response, Problem> {
     let index = state.asset(&asset)?;

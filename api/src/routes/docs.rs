@@ -2,12 +2,12 @@
 
 use std::sync::{Arc, LazyLock};
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use utoipa_swagger_ui::Config;
 
-use crate::problem::{ErrorBody, Problem, shown};
+use crate::problem::{ErrorBody, Problem, Segment, shown};
 use crate::state::Shared;
 
 /// The page is made by others and styles itself inline; it loads nothing from elsewhere.
@@ -45,7 +45,7 @@ pub(super) async fn get_docs() -> Redirect {
         (status = 200, description = "The part", body = String, content_type = "text/html"),
         (status = 404, description = "No such part", body = ErrorBody),
     ))]
-pub(super) async fn get_docs_file(Path(file): Path<String>) -> Result<Response, Problem> {
+pub(super) async fn get_docs_file(Segment(file): Segment) -> Result<Response, Problem> {
     match utoipa_swagger_ui::serve(&file, Arc::clone(&CONFIG)) {
         Ok(Some(part)) => {
             let mut response = part.bytes.into_owned().into_response();

@@ -1,10 +1,9 @@
 //! `/`: live prices to look at.
 
-use axum::extract::Path;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use crate::problem::{ErrorBody, Problem, shown};
+use crate::problem::{ErrorBody, Problem, Segment, shown};
 
 /// Everything comes from this server, and nothing of it is inline.
 const POLICY: HeaderValue = HeaderValue::from_static(
@@ -33,7 +32,7 @@ pub(super) async fn get_page() -> Response {
         (status = 200, description = "The part", body = String, content_type = "text/css"),
         (status = 404, description = "No such part", body = ErrorBody),
     ))]
-pub(super) async fn get_page_file(Path(name): Path<String>) -> Result<Response, Problem> {
+pub(super) async fn get_page_file(Segment(name): Segment) -> Result<Response, Problem> {
     match FILES.iter().find(|(file, ..)| *file == name) {
         Some((_, content_type, content)) => Ok(file(content_type, content)),
         None => {

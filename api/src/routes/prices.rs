@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use aggregate::cache::CachedPrice;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -13,13 +13,13 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::catalog::AssetIndex;
-use crate::problem::{ErrorBody, Problem};
+use crate::problem::{ErrorBody, Problem, Segment};
 use crate::state::{Shared, State as ServerState};
 use crate::view::PriceView;
 
 /// The current price of every asset.
 #[derive(Serialize, ToSchema)]
-#[schema(title = "Prices")]
+#[schema(as = Prices)]
 #[allow(dead_code, reason = "it describes the answer, which is put together from prepared parts")]
 pub(super) struct PricesView<'a> {
     /// By asset.
@@ -74,7 +74,7 @@ pub(super) async fn list_prices(State(state): State<Shared>) -> Response {
         (status = 404, description = "The asset is not served", body = ErrorBody),
         (status = 503, description = "There has been no price yet", body = ErrorBody),
     ))]
-pub(super) async fn get_price(State(state): State<Shared>, Path(asset): Path<String>) -> Result<Response, Problem> {
+pub(super) async fn get_price(State(state): State<Shared>, Segment(asset): Segment) -> Result<Response, Problem> {
     let index = state.asset(&asset)?;
     let cached = match state.deps.cache.get(&state.catalog.asset(index).instrument).await {
         Ok(cached) => cached,

@@ -3,17 +3,17 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::problem::{ErrorBody, Problem};
+use crate::problem::{ErrorBody, Problem, Segment};
 use crate::state::Shared;
 
 /// A refresh that is done.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(title = "Refreshed")]
+#[schema(as = Refreshed)]
 pub(super) struct Refreshed {
     #[schema(example = "Price for BTCUSDT refreshed")]
     message: String,
@@ -33,7 +33,7 @@ pub(super) struct Refreshed {
     ))]
 pub(super) async fn refresh_price(
     State(state): State<Shared>,
-    Path(asset): Path<String>,
+    Segment(asset): Segment,
 ) -> Result<Json<Refreshed>, Problem> {
     let index = state.asset(&asset)?;
     let (symbol, refreshes, limits) = (state.hub.symbol(index), &state.hub.refreshes, &state.config.limits);

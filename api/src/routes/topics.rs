@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use utoipa::{IntoParams, ToSchema};
 
-use crate::problem::{ErrorBody, ErrorDetail, Parameters, Problem, shown};
+use crate::problem::{ErrorBody, ErrorDetail, Parameters, Problem, Segment, shown};
 use crate::state::Shared;
 use crate::view::TickView;
 
@@ -28,14 +28,14 @@ const CHUNK_BYTES: usize = 64 << 10;
 
 /// The topics of the log.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(title = "Topics")]
+#[schema(as = Topics)]
 pub(super) struct TopicsView {
     topics: Vec<TopicView>,
 }
 
 /// A topic.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(title = "Topic")]
+#[schema(as = Topic)]
 pub(super) struct TopicView {
     #[schema(example = "prices")]
     topic: String,
@@ -44,7 +44,7 @@ pub(super) struct TopicView {
 
 /// What a partition holds.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(title = "Partition")]
+#[schema(as = Partition)]
 pub(super) struct PartitionView {
     partition: u32,
     /// Offset of the oldest record kept.
@@ -71,7 +71,7 @@ pub(super) struct RecordsQuery {
 
 /// A record as a line of the answer.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(title = "Record")]
+#[schema(as = Record)]
 pub(super) struct RecordView<'a> {
     #[schema(example = "prices")]
     topic: &'a str,
@@ -139,7 +139,7 @@ pub(super) async fn list_topics(State(state): State<Shared>) -> Result<Json<Topi
     ))]
 pub(super) async fn read_records(
     State(state): State<Shared>,
-    Path(name): Path<String>,
+    Segment(name): Segment,
     Parameters(query): Parameters<RecordsQuery>,
 ) -> Result<Response, Problem> {
     let from = from(query.from.as_deref().unwrap_or("end"))?;

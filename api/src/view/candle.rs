@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 /// A candle; a later `revision` of the same start replaces it.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(title = "Candle")]
+#[schema(as = Candle)]
 pub(crate) struct CandleView {
     /// Start of the interval.
     #[schema(format = DateTime, example = "2026-01-02T03:04:00Z")]

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 /// A composite price with the reason behind it.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(title = "Price")]
+#[schema(as = Price)]
 pub(crate) struct PriceView<'a> {
     /// What is priced: base and quote asset in one word.
     #[schema(example = "BTCUSDT")]
@@ -58,7 +58,7 @@ pub(crate) struct PriceView<'a> {
 
 /// The best price of one side.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(title = "Level")]
+#[schema(as = Level)]
 pub(crate) struct LevelView {
     #[schema(value_type = String, example = "64123.4")]
     price: Price,
@@ -72,7 +72,7 @@ pub(crate) struct LevelView {
 
 /// Volume-weighted average over one window.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(title = "Vwap")]
+#[schema(as = Vwap)]
 pub(crate) struct VwapView {
     /// `1s`, `1m`, `5m`, `1h` or `24h`.
     #[schema(value_type = String, example = "1m")]
@@ -87,7 +87,7 @@ pub(crate) struct VwapView {
 
 /// One venue's part in the price.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(title = "Constituent")]
+#[schema(as = Constituent)]
 pub(crate) struct ConstituentView<'a> {
     #[schema(value_type = String, example = "kraken")]
     venue: Venue,

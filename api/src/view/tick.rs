@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 /// One record of `ticks`.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(title = "Tick")]
+#[schema(as = Tick)]
 pub(crate) struct TickView {
     #[serde(flatten)]
     body: TickBodyView,

@@ -1,1 +1,15 @@
-//! The server over real sockets.
+//! The real server over real sockets, on the real embedded log and the in-memory cache.
+#![allow(clippy::unwrap_used)]
+
+mod candles;
+mod documents;
+mod events;
+mod health;
+mod limits;
+mod prices;
+mod refresh;
+mod schema;
+mod slow;
+mod sockets;
+mod support;
+mod topics;
