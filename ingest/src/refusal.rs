@@ -144,6 +144,12 @@ pub enum Refusal {
     /// A binary frame from a venue that sends text.
     #[error("binary frame of {0} bytes")]
     Binary(usize),
+    /// A violation of the WebSocket protocol.
+    #[error("websocket: {0}")]
+    Protocol(String),
+    /// A request in the topic `control` that is none.
+    #[error("not a control request: {0}")]
+    Request(String),
     /// A REST answer that is no success.
     #[error("{url} answered {status}")]
     Status {
