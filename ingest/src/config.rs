@@ -64,7 +64,7 @@ impl SourceConfig {
     }
 
     /// The plan of a connection that carries these instruments.
-    pub(crate) fn plan(&self, instruments: &[Listed]) -> Plan {
+    pub fn plan(&self, instruments: &[Listed]) -> Plan {
         Plan {
             venue: self.venue,
             instruments: instruments.into(),
