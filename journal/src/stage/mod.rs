@@ -72,7 +72,7 @@ pub struct RestoreError(pub String);
 /// What happens beside the fold: caches, waiting callers, metrics. Nothing here changes the state.
 pub trait Hooks<C>: Send {
     /// The records before `next` are applied, and their outputs are about to be handed to the log. Called
-    /// once for what one read gave.
+    /// for what one read gave, and once more when the stage has caught up.
     fn applied(&mut self, core: &mut C, next: Offset, phase: Phase) {
         let _ = (core, next, phase);
     }

@@ -72,10 +72,39 @@ impl Outputs {
     /// When the stage has no such topic.
     pub fn push(&mut self, output: usize, key: &[u8], write: impl FnOnce(&Cause, &mut Vec<u8>)) {
         let topic = &mut self.topics[output];
-        let cause = Cause { index: topic.index, ..self.cause };
+        let index = topic.index;
         topic.index += 1;
-        let at = topic::partition_for(key, topic.partitions.len() as u32);
-        let partition = &mut topic.partitions[at as usize];
+        let partition = topic::partition_for(key, topic.partitions.len() as u32);
+        self.place(output, partition, index, key, write);
+    }
+
+    /// As [`Self::push`], to a given partition and with an index that the core counts itself: it rises within
+    /// the current record in each partition, and may be the same in several. A topic is written either in
+    /// this way or the other.
+    ///
+    /// # Panics
+    /// When the stage has no such topic or the topic no such partition.
+    pub fn push_to(
+        &mut self,
+        output: usize,
+        partition: u32,
+        index: u32,
+        key: &[u8],
+        write: impl FnOnce(&Cause, &mut Vec<u8>),
+    ) {
+        self.place(output, partition, index, key, write);
+    }
+
+    fn place(
+        &mut self,
+        output: usize,
+        partition: u32,
+        index: u32,
+        key: &[u8],
+        write: impl FnOnce(&Cause, &mut Vec<u8>),
+    ) {
+        let cause = Cause { index, ..self.cause };
+        let partition = &mut self.topics[output].partitions[partition as usize];
         if partition.last.is_some_and(|last| (cause.offset, cause.index) <= last) {
             return;
         }

@@ -6,10 +6,10 @@ use model::Cause;
 
 use super::outputs::LastCause;
 use super::pipeline::OutletPartition;
-use super::{Core, OutputTopic, Snapshot, SnapshotError, SnapshotStore, StageConfig, StageError, WithoutSnapshot};
+use super::{Core, Snapshot, SnapshotError, SnapshotStore, StageConfig, StageError, WithoutSnapshot};
 use crate::batch::{Batch, Record};
 use crate::error::LogError;
-use crate::log::{Bounds, Log, Offset, Partition, Visibility};
+use crate::log::{Appender, Bounds, Log, Offset, Partition, Visibility};
 
 /// A stage as it is before the first record.
 pub(super) struct Recovered<C> {
@@ -33,33 +33,36 @@ pub(super) struct Recovery<'a, C> {
     pub(super) make: &'a (dyn Fn() -> C + Send + Sync),
 }
 
-/// An output partition before it is known how far it was read back.
-struct Opened {
-    partition: OutletPartition,
+/// What is known of an output partition.
+struct Known {
+    name: Partition,
     bounds: Bounds,
+    /// Where the outputs begin that follow from what is not in the snapshot.
+    position: Offset,
 }
+
+type Appenders = Vec<Vec<Box<dyn Appender>>>;
 
 impl<C: Core> Recovery<'_, C> {
     pub(super) async fn run(&self) -> Result<Recovered<C>, StageError> {
         let inbox = self.log.bounds(&self.config.inbox).await.map_err(|error| self.log_error(error))?;
-        let mut opened = Vec::with_capacity(self.config.outputs.len());
-        for output in &self.config.outputs {
-            opened.push(self.open(output).await.map_err(|error| self.log_error(error))?);
-        }
-        let (core, snapshot) = self.newest_usable(inbox, &opened).await?;
+        let (mut known, appenders) = self.open().await.map_err(|error| self.log_error(error))?;
+        let (core, snapshot) = self.newest_usable(inbox, &known).await?;
         let position = match &snapshot {
             Some(snapshot) => snapshot.offset,
             None => self.without_snapshot(inbox)?,
         };
         if let Some(snapshot) = &snapshot {
-            for Opened { partition, .. } in opened.iter_mut().flatten() {
-                partition.position = stored_position(snapshot, &partition.name).unwrap_or(partition.position);
+            for known in known.iter_mut().flatten() {
+                known.position = stored_position(snapshot, &known.name).unwrap_or(known.position);
             }
         }
-        let last = self.read_back(&opened).await?;
-        self.check(inbox, snapshot.as_ref(), core.logic_version(), &opened, &last)?;
-        let partitions =
-            opened.into_iter().map(|topic| topic.into_iter().map(|opened| opened.partition).collect()).collect();
+        let last = self.read_back(&known).await?;
+        self.check(inbox, snapshot.as_ref(), core.logic_version(), &known, &last)?;
+        let partition = |(Known { name, position, .. }, appender)| OutletPartition { name, appender, position };
+        let topic =
+            |(known, appenders): (Vec<Known>, Vec<_>)| known.into_iter().zip(appenders).map(partition).collect();
+        let partitions = known.into_iter().zip(appenders).map(topic).collect();
         Ok(Recovered { core, snapshot, position, end: inbox.end, partitions, last })
     }
 
@@ -67,23 +70,29 @@ impl<C: Core> Recovery<'_, C> {
         StageError::Log { stage: Arc::clone(&self.config.name), error }
     }
 
-    /// Opens a topic's partitions. The empty batch is acknowledged after everything that an earlier run of
+    /// Opens the output partitions. The empty batch is acknowledged after everything that an earlier run of
     /// this stage handed over, so that reading back misses nothing.
-    async fn open(&self, output: &OutputTopic) -> Result<Vec<Opened>, LogError> {
-        let mut opened = Vec::with_capacity(output.partitions as usize);
-        for index in 0..output.partitions {
-            let name = Partition { topic: Arc::clone(&output.topic), index };
-            let mut appender = self.log.appender(&name, output.priority).await?;
-            let fenced_end = appender.append(Batch::new()).await?.await?;
-            let bounds = self.log.bounds(&name).await?;
-            let bounds = Bounds { start: bounds.start, end: bounds.end.max(fenced_end) };
-            opened.push(Opened { partition: OutletPartition { name, appender, position: bounds.start }, bounds });
+    async fn open(&self) -> Result<(Vec<Vec<Known>>, Appenders), LogError> {
+        let (mut known, mut appenders) = (Vec::new(), Appenders::new());
+        for output in &self.config.outputs {
+            let (mut known_here, mut appenders_here) = (Vec::new(), Vec::new());
+            for index in 0..output.partitions {
+                let name = Partition { topic: Arc::clone(&output.topic), index };
+                let mut appender = self.log.appender(&name, output.priority).await?;
+                let fenced_end = appender.append(Batch::new()).await?.await?;
+                let bounds = self.log.bounds(&name).await?;
+                let bounds = Bounds { start: bounds.start, end: bounds.end.max(fenced_end) };
+                known_here.push(Known { name, bounds, position: bounds.start });
+                appenders_here.push(appender);
+            }
+            known.push(known_here);
+            appenders.push(appenders_here);
         }
-        Ok(opened)
+        Ok((known, appenders))
     }
 
     /// Tries the snapshots, the newest first.
-    async fn newest_usable(&self, inbox: Bounds, opened: &[Vec<Opened>]) -> Result<(C, Option<Snapshot>), StageError> {
+    async fn newest_usable(&self, inbox: Bounds, known: &[Vec<Known>]) -> Result<(C, Option<Snapshot>), StageError> {
         let stage = &self.config.name;
         let snapshot_error = |error| StageError::Snapshot { stage: Arc::clone(stage), error };
         for offset in self.store.offsets().map_err(snapshot_error)? {
@@ -91,7 +100,7 @@ impl<C: Core> Recovery<'_, C> {
             let store = self.store.clone();
             let read = tokio::task::spawn_blocking(move || store.read(offset)).await.expect("reading does not panic");
             let usable = read.map_err(Unusable::from).and_then(|snapshot| {
-                self.fits(&snapshot, inbox, opened)?;
+                self.fits(&snapshot, inbox, known)?;
                 let mut core = (self.make)();
                 self.restore(&mut core, &snapshot)?;
                 Ok((core, snapshot))
@@ -112,7 +121,7 @@ impl<C: Core> Recovery<'_, C> {
     }
 
     /// Whether a snapshot belongs to the logs as they are.
-    fn fits(&self, snapshot: &Snapshot, inbox: Bounds, opened: &[Vec<Opened>]) -> Result<(), Unusable> {
+    fn fits(&self, snapshot: &Snapshot, inbox: Bounds, known: &[Vec<Known>]) -> Result<(), Unusable> {
         if snapshot.incarnation != self.log.incarnation() {
             return Err(Unusable::here("it belongs to another log".into()));
         }
@@ -125,10 +134,9 @@ impl<C: Core> Recovery<'_, C> {
         if snapshot.offset < inbox.start {
             return Err(Unusable::here(format!("the log was trimmed to offset {}", inbox.start)));
         }
-        for Opened { partition, bounds } in opened.iter().flatten() {
-            let ahead = stored_position(snapshot, &partition.name).filter(|position| *position > bounds.end);
+        for Known { name, bounds, .. } in known.iter().flatten() {
+            let ahead = stored_position(snapshot, name).filter(|position| *position > bounds.end);
             if let Some(position) = ahead {
-                let name = &partition.name;
                 let why = format!("it knows offset {position} of {name}, which ends at offset {}", bounds.end);
                 return Err(Unusable::for_ever(why));
             }
@@ -164,12 +172,12 @@ impl<C: Core> Recovery<'_, C> {
         Ok(inbox.start)
     }
 
-    async fn read_back(&self, opened: &[Vec<Opened>]) -> Result<Vec<Vec<Option<LastCause>>>, StageError> {
-        let mut all = Vec::with_capacity(opened.len());
-        for (output, partitions) in self.config.outputs.iter().zip(opened) {
+    async fn read_back(&self, known: &[Vec<Known>]) -> Result<Vec<Vec<Option<LastCause>>>, StageError> {
+        let mut all = Vec::with_capacity(known.len());
+        for (output, partitions) in self.config.outputs.iter().zip(known) {
             let mut last = Vec::with_capacity(partitions.len());
-            for opened in partitions {
-                let read = self.last_cause(opened, output.cause).await;
+            for known in partitions {
+                let read = self.last_cause(known, output.cause).await;
                 last.push(read.map_err(|error| self.log_error(error))?);
             }
             all.push(last);
@@ -180,15 +188,15 @@ impl<C: Core> Recovery<'_, C> {
     /// The last cause of ours in a partition, from its position to its end.
     async fn last_cause(
         &self,
-        Opened { partition, bounds }: &Opened,
+        Known { name, bounds, position }: &Known,
         cause: fn(&[u8]) -> Option<Cause>,
     ) -> Result<Option<LastCause>, LogError> {
         let inbox = &self.config.inbox;
         let mut last = None;
-        let mut from = partition.position.max(bounds.start);
+        let mut from = (*position).max(bounds.start);
         let mut records: Vec<Record> = Vec::new();
         'again: while from < bounds.end {
-            let mut reader = match self.log.reader(&partition.name, from, Visibility::Durable).await {
+            let mut reader = match self.log.reader(name, from, Visibility::Durable).await {
                 // Retention went on in the meantime.
                 Err(LogError::Trimmed { start, .. }) if start > from => {
                     from = start;
@@ -222,10 +230,10 @@ impl<C: Core> Recovery<'_, C> {
         inbox: Bounds,
         snapshot: Option<&Snapshot>,
         logic_version: u32,
-        opened: &[Vec<Opened>],
+        known: &[Vec<Known>],
         last: &[Vec<Option<LastCause>>],
     ) -> Result<(), StageError> {
-        let names = opened.iter().flatten().map(|opened| &opened.partition.name);
+        let names = known.iter().flatten().map(|known| &known.name);
         for (output, last) in names.zip(last.iter().flatten()) {
             let Some((cause, _)) = *last else { continue };
             if cause >= inbox.end {

@@ -119,6 +119,12 @@ impl<C: Core, H: Hooks<C>> Stage<C, H> {
     }
 }
 
+async fn write_in_background(store: &SnapshotStore, snapshot: Snapshot) -> Result<u64, SnapshotError> {
+    let store = store.clone();
+    let writing = tokio::task::spawn_blocking(move || store.write(&snapshot));
+    writing.await.expect("writing does not panic")
+}
+
 /// Waits for the snapshot that is being written; cancel safe.
 async fn finished<C>(writing: &mut Option<JoinHandle<Written<C>>>) -> Written<C> {
     let task = writing.as_mut().expect("callers look first");
@@ -257,6 +263,7 @@ impl<C: Core, H: Hooks<C>> Running<'_, C, H> {
             if self.position >= self.end {
                 self.phase = Phase::Live;
                 tracing::info!(stage = %self.config.name, position = self.position, "stage is live");
+                self.hooks.applied(&mut self.core, self.position, self.phase);
             } else if self.told_progress.elapsed() > PROGRESS_EVERY {
                 self.told_progress = Instant::now();
                 tracing::info!(stage = %self.config.name, position = self.position, end = self.end, "catching up");
@@ -293,7 +300,7 @@ impl<C: Core, H: Hooks<C>> Running<'_, C, H> {
         if from.as_ref().is_none_or(|from| from.logic_version != version) {
             let snapshot = self.snapshot_now();
             self.snapshots.newest = Some(snapshot.offset);
-            self.write_in_background(snapshot).await.map_err(error)?;
+            write_in_background(self.store, snapshot).await.map_err(error)?;
         }
         if self.config.snapshots.by == SnapshotBy::Replica {
             let mut replica = make();
@@ -325,12 +332,6 @@ impl<C: Core, H: Hooks<C>> Running<'_, C, H> {
             state_hash,
             state,
         }
-    }
-
-    async fn write_in_background(&self, snapshot: Snapshot) -> Result<u64, SnapshotError> {
-        let store = self.store.clone();
-        let writing = tokio::task::spawn_blocking(move || store.write(&snapshot));
-        writing.await.expect("writing does not panic")
     }
 
     /// Decides on a snapshot of the state as it is now, when one is due.
@@ -409,7 +410,7 @@ impl<C: Core, H: Hooks<C>> Running<'_, C, H> {
             return;
         }
         let snapshot = self.snapshot_now();
-        if let Err(error) = self.write_in_background(snapshot).await {
+        if let Err(error) = write_in_background(self.store, snapshot).await {
             tracing::warn!(stage = %self.config.name, position = self.position, %error, "last snapshot not written");
         }
         self.tell_oldest_snapshot();

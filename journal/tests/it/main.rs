@@ -4,3 +4,6 @@
 mod conformance;
 mod embedded;
 mod fluvio;
+mod stage;
+mod stage_harness;
+mod stage_writer;
