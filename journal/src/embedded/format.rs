@@ -127,6 +127,13 @@ impl Frame {
         self.base + u64::from(self.count)
     }
 
+    /// Whether the partition's record at `offset` is in it.
+    pub(super) fn holds(&self, partition: u32, offset: u64) -> bool {
+        matches!(self.kind, Kind::Records | Kind::Carried)
+            && self.partition == partition
+            && (self.base..self.end()).contains(&offset)
+    }
+
     /// Appends the frame, padded.
     pub(super) fn encode(&self, seed: u32, payload: &[u8], out: &mut Vec<u8>) {
         let mut head = [0_u8; FRAME_HEADER];

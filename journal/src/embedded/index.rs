@@ -67,6 +67,15 @@ impl Index {
         self.0.range(..after).rev().find(|stretch| offset < stretch.end).copied()
     }
 
+    /// The stretches in `segment` that offsets from `start` on are found in.
+    pub(super) fn current_in(&self, segment: u64, start: u64) -> Vec<Stretch> {
+        let is_current = |stretch: &&Stretch| {
+            let wanted = start.max(stretch.base);
+            stretch.segment == segment && wanted < stretch.end && self.find(wanted).as_ref() == Some(stretch)
+        };
+        self.0.iter().filter(is_current).copied().collect()
+    }
+
     /// Forgets what ends at or before `start`.
     pub(super) fn trim(&mut self, start: u64) {
         while self.0.front().is_some_and(|stretch| stretch.end <= start) {

@@ -1,17 +1,18 @@
 //! The log's handle.
 
 use std::fmt;
-use std::hash::BuildHasher;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, OnceLock, RwLock, mpsc};
 use std::thread::JoinHandle;
 
 use async_trait::async_trait;
 
+use super::backup;
 use super::config::EmbeddedConfig;
-use super::disk::{Disk, DiskFile, RealDisk, read_full, write_all};
-use super::format::payload_crc;
+use super::disk::{Disk, RealDisk};
+use super::format::{payload_crc, segment_number};
+use super::identity::{IDENTITY_FILE, Identity};
 use super::partition::{PartitionState, lock};
 use super::queue::{AppendWork, Queue, Request, Work};
 use super::reader::Reader;
@@ -27,9 +28,6 @@ use crate::error::LogError;
 use crate::log::{Ack, Appender, Bounds, Log, LogReader, Offset, Partition, Priority, TopicSpec, Visibility};
 
 const LOCK_FILE: &str = "LOCK";
-const IDENTITY_FILE: &str = "IDENTITY";
-const IDENTITY_NEW: &str = "IDENTITY.new";
-const IDENTITY_HEADING: &str = "millrace log 1";
 
 /// A log in a directory of its own.
 pub struct EmbeddedLog<D: Disk = RealDisk> {
@@ -69,6 +67,9 @@ impl<D: Disk> EmbeddedLog<D> {
     pub fn open_on(disk: D, dir: &Path, config: EmbeddedConfig) -> Result<Self, LogError> {
         let config = config.bounded();
         disk.create_dir(dir).map_err(|error| failed("creating", dir, &error))?;
+        if let Some(above) = dir.parent().filter(|above| !above.as_os_str().is_empty()) {
+            disk.sync_dir(above).map_err(|error| failed("syncing", above, &error))?;
+        }
         let lock_path = dir.join(LOCK_FILE);
         let lock = disk
             .lock(&lock_path)
@@ -96,6 +97,15 @@ impl<D: Disk> EmbeddedLog<D> {
         let running =
             Running::start(&shared, writer, lock).map_err(|error| failed("starting the threads of", dir, &error))?;
         Ok(Self { shared, running: Mutex::new(Some(running)) })
+    }
+
+    /// Copies what is durable now to the directory `to`, which must hold no log yet, while this log goes on.
+    /// The copy is checked. [`restore`](super::restore) puts it in place.
+    ///
+    /// # Errors
+    /// When `to` holds a log already, the log is poisoned or damaged, or the system refuses.
+    pub async fn backup(&self, to: impl AsRef<Path>) -> Result<(), LogError> {
+        backup::backup_in_background(&self.shared, to.as_ref().to_path_buf()).await
     }
 
     /// Stops the threads after the last accepted batch; the second call finds nothing to do.
@@ -269,65 +279,22 @@ impl<D: Disk> Appender for EmbeddedAppender<D> {
     }
 }
 
-/// Who this log is.
-struct Identity {
-    incarnation: u128,
-    seal: u128,
-}
-
 fn failed(what: &str, path: &Path, error: &dyn fmt::Display) -> LogError {
     LogError::Io { what: format!("{what} {}", path.display()), reason: error.to_string() }
 }
 
-/// Reads the identity file, or writes one where there is no log yet.
+/// Who the log in `dir` is; a new one where there is none.
 fn identity<D: Disk>(disk: &D, dir: &Path) -> Result<Identity, LogError> {
-    let path = dir.join(IDENTITY_FILE);
-    let names = disk.list(dir).map_err(|error| failed("listing", dir, &error))?;
-    if !names.iter().any(|name| name == IDENTITY_FILE) {
-        if let Some(stray) = names.iter().find(|name| super::format::segment_number(name).is_some()) {
-            let what = format!("missing, yet there is {stray}");
-            return Err(LogError::Damaged { place: path.display().to_string(), what });
-        }
-        let identity = Identity { incarnation: random(), seal: random() };
-        write_identity(disk, dir, &identity).map_err(|error| failed("writing", &path, &error))?;
+    if let Some(identity) = Identity::read(disk, dir)? {
         return Ok(identity);
     }
-    let mut bytes = vec![0; 512];
-    let file = disk.open(&path).map_err(|error| failed("opening", &path, &error))?;
-    let count = read_full(&file, &mut bytes, 0).map_err(|error| failed("reading", &path, &error))?;
-    parse_identity(&bytes[..count]).ok_or_else(|| LogError::Damaged {
-        place: format!("{} byte 0", path.display()),
-        what: "not the identity of a log that this program knows".into(),
-    })
-}
-
-fn identity_text(identity: &Identity) -> String {
-    let body = format!("{IDENTITY_HEADING}\nincarnation {:032x}\nseal {:032x}\n", identity.incarnation, identity.seal);
-    format!("{body}crc {:08x}\n", payload_crc(body.as_bytes()))
-}
-
-fn parse_identity(bytes: &[u8]) -> Option<Identity> {
-    let text = std::str::from_utf8(bytes).ok()?;
-    let mut lines = text.lines().skip(1);
-    let mut field = |name: &str| u128::from_str_radix(lines.next()?.strip_prefix(name)?.trim(), 16).ok();
-    let identity = Identity { incarnation: field("incarnation ")?, seal: field("seal ")? };
-    (identity_text(&identity) == text).then_some(identity)
-}
-
-fn write_identity<D: Disk>(disk: &D, dir: &Path, identity: &Identity) -> std::io::Result<()> {
-    let unfinished: PathBuf = dir.join(IDENTITY_NEW);
-    if disk.list(dir)?.iter().any(|name| name == IDENTITY_NEW) {
-        disk.remove(&unfinished)?;
+    let path = dir.join(IDENTITY_FILE);
+    let names = disk.list(dir).map_err(|error| failed("listing", dir, &error))?;
+    if let Some(stray) = names.iter().find(|name| segment_number(name).is_some()) {
+        let what = format!("missing, yet there is {stray}");
+        return Err(LogError::Damaged { place: path.display().to_string(), what });
     }
-    let file = disk.create(&unfinished)?;
-    write_all(&file, identity_text(identity).as_bytes(), 0)?;
-    file.sync()?;
-    disk.rename(&unfinished, &dir.join(IDENTITY_FILE))?;
-    disk.sync_dir(dir)
-}
-
-/// Random bits from the operating system, by way of the hasher's keys.
-fn random() -> u128 {
-    let bits = || u128::from(std::hash::RandomState::new().hash_one(std::process::id()));
-    bits() << 64 | bits()
+    let identity = Identity::random();
+    identity.write(disk, dir).map_err(|error| failed("writing", &path, &error))?;
+    Ok(identity)
 }

@@ -5,10 +5,12 @@
 //! all that was written meanwhile, and acknowledges; a third keeps segment files prepared ahead of the
 //! writer; a fourth looks after retention. Readers at the tail are served from memory and woken at once.
 
+mod backup;
 mod catalog;
 mod config;
 mod disk;
 mod format;
+mod identity;
 mod index;
 mod log;
 mod partition;
@@ -22,6 +24,7 @@ mod shared;
 mod syncer;
 mod writer;
 
+pub use backup::{restore, restore_on};
 pub use config::{EmbeddedConfig, SyncPolicy};
 pub use disk::{Disk, DiskFile, RealDisk};
 pub use log::EmbeddedLog;

@@ -153,11 +153,6 @@ impl Queue {
         self.arrived.notify_all();
     }
 
-    /// Whether it was closed.
-    pub(super) fn is_closed(&self) -> bool {
-        lock(&self.waiting).closed
-    }
-
     /// Counts bytes in; the writer counts them out.
     pub(super) fn count_in(&self, payload: usize) {
         self.unwritten.fetch_add(frame_len(payload) as u64, Ordering::Relaxed);

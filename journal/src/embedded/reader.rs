@@ -6,9 +6,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::disk::{Disk, read_full};
-use super::format::{FRAME_HEADER, Frame, Kind, payload_crc, seed};
+use super::format::{FRAME_HEADER, Frame, payload_crc, seed};
 use super::index::Stretch;
 use super::partition::{PartitionState, Recent, unpack};
+use super::queue::CarryWork;
 use super::segment::Segment;
 use super::shared::Shared;
 use crate::batch::Record;
@@ -135,6 +136,45 @@ pub(super) fn read_disk<D: Disk>(
     Err(LogError::Gap { partition: partition.name.clone(), from, to: end })
 }
 
+/// The whole frames of a partition in a stretch, checked; without those that are trimmed away.
+pub(super) fn read_frames<D: Disk>(
+    shared: &Shared<D>,
+    partition: &Arc<PartitionState>,
+    segment: &Segment<D::File>,
+    stretch: &Stretch,
+) -> Result<Vec<CarryWork>, LogError> {
+    let bytes = read_stretch(shared, segment, stretch)?;
+    let seed = seed(shared.seal, segment.number);
+    let (mut at, mut next) = (0, stretch.base);
+    let mut frames = Vec::new();
+    while at < bytes.len() && next < stretch.end {
+        let damaged = || LogError::Damaged {
+            place: format!(
+                "{} byte {}",
+                shared.segment_path(segment.number).display(),
+                u64::from(stretch.from) + at as u64
+            ),
+            what: format!("wanted offset {next} of {}", partition.name),
+        };
+        let frame = Frame::decode(seed, &bytes[at..]).ok_or_else(damaged)?;
+        if frame.holds(partition.id, next) {
+            let (_, payload) = Frame::decode_whole(seed, &bytes[at..]).ok_or_else(damaged)?;
+            next = frame.end();
+            if next > partition.start() {
+                frames.push(CarryWork {
+                    partition: Arc::clone(partition),
+                    base: frame.base,
+                    count: frame.count,
+                    at_ms: frame.at_ms,
+                    payload: bytes.slice_ref(payload),
+                });
+            }
+        }
+        at += frame.len();
+    }
+    Ok(frames)
+}
+
 fn read_stretch<D: Disk>(shared: &Shared<D>, segment: &Segment<D::File>, stretch: &Stretch) -> Result<Bytes, LogError> {
     let mut bytes = vec![0; (stretch.to - stretch.from) as usize];
     let count = read_full(&segment.file, &mut bytes, u64::from(stretch.from)).map_err(|error| LogError::Io {
@@ -159,8 +199,7 @@ fn parse(
         let Some(frame) = Frame::decode(seed, &bytes[at..]) else {
             return Some((at, "no valid frame"));
         };
-        let holds_next = frame.base <= next && next < frame.end();
-        if matches!(frame.kind, Kind::Records | Kind::Carried) && frame.partition == partition && holds_next {
+        if frame.holds(partition, next) {
             let payload_at = at + FRAME_HEADER;
             let payload_end = payload_at + frame.payload_len as usize;
             if payload_end > bytes.len() {

@@ -1,22 +1,31 @@
 //! Retention: moves the starts of partitions up and frees the segments in which nothing is kept.
 //!
-//! Topics share segments, so a segment goes once no topic keeps anything in it. Starts move by whole segments
-//! (except by `trim`), the oldest first.
+//! Topics share segments, so a segment goes once no topic keeps anything in it, the oldest first. Where a slow
+//! topic keeps little in the oldest one, that little is written again at the end of the log ("carried"), so
+//! that the slow topic does not pin what the others have long dropped. If the log is still over its bound,
+//! the oldest segment goes with all it holds.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use super::disk::Disk;
 use super::partition::PartitionState;
-use super::queue::{Request, Work};
+use super::queue::{CarryWork, Request, Work};
+use super::reader::read_frames;
 use super::room::{Freed, Spare};
 use super::segment::{Held, Segment};
 use super::shared::Shared;
 use super::writer::now_ms;
 use crate::error::LogError;
 use crate::log::{Offset, Retention};
+
+/// What the oldest segment keeps is carried when it is at most this part of it: so carrying costs little.
+const CARRY_SHARE: u64 = 8;
+/// Nothing is carried in a log of fewer segments.
+const CARRY_SEGMENTS_MIN: usize = 3;
 
 /// The retention thread; ends when the other side of `stop` is dropped.
 pub(super) fn run<D: Disk>(shared: &Arc<Shared<D>>, stop: &Receiver<()>) {
@@ -32,35 +41,45 @@ pub(super) fn run<D: Disk>(shared: &Arc<Shared<D>>, stop: &Receiver<()>) {
 
 /// One round.
 pub(super) fn sweep<D: Disk>(shared: &Arc<Shared<D>>, now_ms: u64) -> Result<(), LogError> {
-    let segments = shared.segments.all();
-    let mut starts = by_topic(shared, &segments, now_ms);
-    by_total(shared, &segments, &mut starts);
-    let moved: Vec<_> = shared
-        .catalog()
-        .partitions
-        .iter()
-        .filter_map(|partition| {
-            let start = *starts.get(partition.id as usize)?;
-            (start > partition.start()).then(|| (Arc::clone(partition), start))
-        })
-        .collect();
-    if !moved.is_empty() {
-        move_starts(shared, moved)?;
+    let rounds = shared.segments.all().len();
+    for _ in 0..rounds {
+        let starts = by_topic(shared, &shared.segments.all(), now_ms);
+        move_starts(shared, &starts)?;
+        free_dead(shared)?;
+        if !carry_oldest(shared, now_ms)? {
+            break;
+        }
     }
-    free_dead(shared, segments)
+    if let Some(starts) = by_total(shared, &shared.segments.all()) {
+        move_starts(shared, &starts)?;
+        free_dead(shared)?;
+    }
+    Ok(())
 }
 
-/// Writes new starts and waits until they are durable.
-fn move_starts<D: Disk>(shared: &Shared<D>, starts: Vec<(Arc<PartitionState>, Offset)>) -> Result<(), LogError> {
+/// Writes the starts that move, by partition number, and waits until they are durable.
+fn move_starts<D: Disk>(shared: &Shared<D>, starts: &[Offset]) -> Result<(), LogError> {
+    let moves = |partition: &Arc<PartitionState>| {
+        let start = *starts.get(partition.id as usize)?;
+        (start > partition.start()).then(|| (Arc::clone(partition), start))
+    };
+    let moved: Vec<_> = shared.catalog().partitions.iter().filter_map(moves).collect();
+    if moved.is_empty() {
+        return Ok(());
+    }
     let (answer, answered) = oneshot::channel();
-    shared.queue.push(Request { work: Work::Starts(starts), permits: 0, answer })?;
+    shared.queue.push(Request { work: Work::Starts(moved), permits: 0, answer })?;
     answered.blocking_recv().map_err(|_| LogError::Closed)?.map(|_| ())
+}
+
+fn starts_now<D: Disk>(shared: &Shared<D>) -> Vec<Offset> {
+    shared.catalog().partitions.iter().map(|partition| partition.start()).collect()
 }
 
 /// Where each partition would start by its topic's own bounds.
 fn by_topic<D: Disk>(shared: &Shared<D>, segments: &[Arc<Segment<D::File>>], now_ms: u64) -> Vec<Offset> {
+    let mut starts = starts_now(shared);
     let catalog = shared.catalog();
-    let mut starts: Vec<_> = catalog.partitions.iter().map(|partition| partition.start()).collect();
     for topic in catalog.topics.values() {
         for partition in &topic.partitions {
             let held = held_of(segments, partition.id);
@@ -80,6 +99,10 @@ fn held_of<F>(segments: &[Arc<Segment<F>>], partition: u32) -> Vec<Held> {
     segments.iter().filter_map(of_segment).collect()
 }
 
+fn is_older(now_ms: u64, at_ms: u64, age: Duration) -> bool {
+    u128::from(now_ms.saturating_sub(at_ms)) > age.as_millis()
+}
+
 fn bounded(held: &[Held], start: Offset, retention: Retention, now_ms: u64) -> Offset {
     let kept = |held: &&Held| held.end > start;
     let mut bytes: u64 = held.iter().filter(kept).map(|held| held.bytes).sum();
@@ -97,15 +120,17 @@ fn bounded(held: &[Held], start: Offset, retention: Retention, now_ms: u64) -> O
     start_now
 }
 
-/// Moves starts further where the whole log is over its bound: the oldest segments lose what they hold.
-fn by_total<D: Disk>(shared: &Shared<D>, segments: &[Arc<Segment<D::File>>], starts: &mut [Offset]) {
-    let Some(most) = shared.config.total_bytes else { return };
+/// Where partitions would start if the log is to be within its bound; `None` when it is.
+fn by_total<D: Disk>(shared: &Shared<D>, segments: &[Arc<Segment<D::File>>]) -> Option<Vec<Offset>> {
+    let most = shared.config.total_bytes?;
     let mut total: u64 = segments.iter().map(|segment| segment.capacity).sum();
+    if total <= most {
+        return None;
+    }
+    let mut starts = starts_now(shared);
     for segment in segments {
-        let Some(held) = segment.closed.get() else { return };
-        if total <= most {
-            return;
-        }
+        let held = segment.closed.get().filter(|_| total > most);
+        let Some(held) = held else { break };
         total -= segment.capacity;
         for held in held {
             let start = &mut starts[held.partition as usize];
@@ -115,36 +140,99 @@ fn by_total<D: Disk>(shared: &Shared<D>, segments: &[Arc<Segment<D::File>>], sta
             }
         }
     }
+    Some(starts)
 }
 
 /// Frees the oldest segments as long as nothing in them is kept.
-fn free_dead<D: Disk>(shared: &Shared<D>, segments: Vec<Arc<Segment<D::File>>>) -> Result<(), LogError> {
+fn free_dead<D: Disk>(shared: &Shared<D>) -> Result<(), LogError> {
     let mut forced = false;
-    for segment in segments {
-        let catalog = shared.catalog();
-        let dead = |held: &Held| {
-            catalog.partitions.get(held.partition as usize).is_some_and(|partition| partition.start() >= held.end)
-        };
-        let Some(held) = segment.closed.get().filter(|held| held.iter().all(dead)) else { return Ok(()) };
-        let partitions: Vec<_> =
-            held.iter().map(|held| Arc::clone(&catalog.partitions[held.partition as usize])).collect();
-        drop(catalog);
+    for segment in shared.segments.all() {
+        let starts = starts_now(shared);
+        let dead = |held: &Held| starts.get(held.partition as usize).is_some_and(|start| *start >= held.end);
+        if !segment.closed.get().is_some_and(|held| held.iter().all(dead)) {
+            return Ok(());
+        }
         if !forced {
             // The starts, and the checkpoint of the segment that becomes the oldest, must be durable first.
             shared.syncer.force();
             forced = true;
         }
-        shared.check_writable()?;
-        for partition in partitions {
-            partition.index().forget(segment.number);
-        }
-        let number = segment.number;
-        shared.segments.remove(number);
-        shared.room.free(match Arc::try_unwrap(segment) {
-            Ok(segment) => Freed::Reusable(Spare { number, file: segment.file, capacity: segment.capacity }),
-            Err(_) => Freed::Busy(number),
-        });
-        metrics::counter!("millrace_log_segments_freed_total").increment(1);
+        free(shared, segment)?;
     }
     Ok(())
+}
+
+/// Gives a segment's file back.
+fn free<D: Disk>(shared: &Shared<D>, segment: Arc<Segment<D::File>>) -> Result<(), LogError> {
+    shared.check_writable()?;
+    let number = segment.number;
+    for held in segment.closed.get().into_iter().flatten() {
+        if let Some(partition) = shared.catalog().partitions.get(held.partition as usize) {
+            partition.index().forget(number);
+        }
+    }
+    shared.segments.remove(number);
+    shared.room.free(match Arc::try_unwrap(segment) {
+        Ok(segment) => Freed::Reusable(Spare { number, file: segment.file, capacity: segment.capacity }),
+        Err(_) => Freed::Busy(number),
+    });
+    metrics::counter!("millrace_log_segments_freed_total").increment(1);
+    Ok(())
+}
+
+/// Moves what the oldest segment still keeps to the end of the log, if it is little, and frees the segment.
+/// Says whether it did.
+fn carry_oldest<D: Disk>(shared: &Arc<Shared<D>>, now_ms: u64) -> Result<bool, LogError> {
+    let segments = shared.segments.all();
+    let Some(oldest) = segments.first().filter(|_| segments.len() >= CARRY_SEGMENTS_MIN) else { return Ok(false) };
+    let Some(held) = oldest.closed.get() else { return Ok(false) };
+    let mut starts = starts_now(shared);
+    let live: Vec<_> = held.iter().filter(|held| held.end > starts[held.partition as usize]).collect();
+    if live.iter().map(|held| held.bytes).sum::<u64>() > oldest.capacity / CARRY_SHARE {
+        return Ok(false);
+    }
+    let mut answers = Vec::new();
+    for held in live {
+        let (partition, age) = {
+            let catalog = shared.catalog();
+            let partition = Arc::clone(&catalog.partitions[held.partition as usize]);
+            let topic = catalog.topics.get(&partition.name.topic);
+            (partition, topic.and_then(|topic| topic.spec.retention.age))
+        };
+        for frame in frames_in(shared, &partition, oldest)? {
+            let start = &mut starts[held.partition as usize];
+            let too_old = age.is_some_and(|age| is_older(now_ms, frame.at_ms, age));
+            if too_old && frame.base <= *start {
+                *start = frame.base + u64::from(frame.count);
+                continue;
+            }
+            let (answer, answered) = oneshot::channel();
+            shared.queue.push(Request { work: Work::Carry(frame), permits: 0, answer })?;
+            answers.push(answered);
+        }
+    }
+    for answered in answers {
+        answered.blocking_recv().map_err(|_| LogError::Closed)??;
+        metrics::counter!("millrace_log_carried_batches_total").increment(1);
+    }
+    move_starts(shared, &starts)?;
+    shared.syncer.force();
+    let oldest = Arc::clone(oldest);
+    drop(segments);
+    free(shared, oldest)?;
+    Ok(true)
+}
+
+/// The frames of a partition that only this segment holds, in the order of their offsets.
+fn frames_in<D: Disk>(
+    shared: &Shared<D>,
+    partition: &Arc<PartitionState>,
+    segment: &Segment<D::File>,
+) -> Result<Vec<CarryWork>, LogError> {
+    let stretches = partition.index().current_in(segment.number, partition.start());
+    let mut frames = Vec::new();
+    for stretch in stretches {
+        frames.extend(read_frames(shared, partition, segment, &stretch)?);
+    }
+    Ok(frames)
 }

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::config::EmbeddedConfig;
@@ -15,8 +15,10 @@ use super::format::{FRAME_BYTES_MAX, SEGMENT_BYTES_MAX, segment_name};
 use super::partition::lock;
 use crate::error::LogError;
 
-/// Bytes filled between two looks at whether the writer waits.
-const FILL_BYTES: usize = 1 << 20;
+/// Bytes filled and synced at once: little, so that the writer's own sync hardly ever waits for them.
+const FILL_BYTES: usize = 256 << 10;
+/// Bytes filled per second at least, once something is ready.
+const FILL_RATE_MIN: u64 = 32 << 20;
 /// Seconds of writing at the present rate to keep prepared.
 const AHEAD_SECONDS: u64 = 4;
 /// Bytes prepared ahead, at most, however high the rate.
@@ -79,6 +81,8 @@ pub(super) struct Room<D: Disk> {
     pub current_left: AtomicU64,
     /// Bytes written since the start, for the rate.
     pub written: AtomicU64,
+    /// The rate, bytes per second.
+    rate: AtomicU64,
 }
 
 enum Job<F> {
@@ -113,6 +117,7 @@ impl<D: Disk> Room<D> {
             ready_bytes: AtomicU64::new(ready_bytes),
             current_left: AtomicU64::new(0),
             written: AtomicU64::new(0),
+            rate: AtomicU64::new(0),
         }
     }
 
@@ -191,6 +196,7 @@ impl<D: Disk> Room<D> {
             let job = {
                 let mut state = lock(&self.state);
                 rate.sample(self.written.load(Ordering::Relaxed));
+                self.rate.store(rate.per_second, Ordering::Relaxed);
                 self.next_job(&mut state, rate.per_second)
             };
             match job {
@@ -217,9 +223,8 @@ impl<D: Disk> Room<D> {
         if state.stopping {
             return Job::Stop;
         }
-        let size = (rate * 2)
-            .next_multiple_of(FILL_BYTES as u64)
-            .clamp(self.config.segment_bytes_min, self.config.segment_bytes_max);
+        let size =
+            (rate * 2).next_multiple_of(1 << 20).clamp(self.config.segment_bytes_min, self.config.segment_bytes_max);
         let ahead = (rate * AHEAD_SECONDS).clamp(size, AHEAD_BYTES_MAX.max(size));
         let target = self.config.reserve_bytes + ahead;
         let ready: u64 = state.ready.iter().map(|spare| spare.capacity).sum();
@@ -340,15 +345,21 @@ impl<D: Disk> Room<D> {
             write_all(file, &zeros[..piece as usize], at)?;
             file.sync()?;
             at += piece;
-            if hurry.is_none() && self.ready_bytes.load(Ordering::Relaxed) > self.config.reserve_bytes {
-                // Leave the disk to the writer half of the time.
-                let state: MutexGuard<'_, _> = lock(&self.state);
-                if state.wanted.is_none() && !state.stopping {
-                    drop(self.changed.wait_timeout(state, begun.elapsed()));
-                }
+            if hurry.is_none() && self.ready_bytes.load(Ordering::Relaxed) >= self.config.segment_bytes_min {
+                self.pause(piece, begun.elapsed());
             }
         }
         Ok(at)
+    }
+
+    /// Leaves the disk to the writer for a while: filling goes twice as fast as the log is written.
+    fn pause(&self, filled: u64, took: Duration) {
+        let rate = (2 * self.rate.load(Ordering::Relaxed)).max(FILL_RATE_MIN);
+        let rest = Duration::from_nanos(filled * 1_000_000_000 / rate).saturating_sub(took);
+        let state = lock(&self.state);
+        if !rest.is_zero() && state.wanted.is_none() && !state.stopping {
+            drop(self.changed.wait_timeout(state, rest));
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Segment files while the log is open.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use super::partition::lock;
@@ -52,13 +52,6 @@ impl Tally {
     /// The sums; empty afterwards.
     pub(super) fn take(&mut self) -> Vec<Held> {
         std::mem::take(&mut self.0).into_values().collect()
-    }
-}
-
-impl<F> Segment<F> {
-    /// Bytes written so far.
-    pub(super) fn used(&self) -> u64 {
-        self.used.load(Ordering::Acquire)
     }
 }
 

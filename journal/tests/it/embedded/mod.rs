@@ -1,5 +1,6 @@
 //! The embedded log.
 
+mod backup;
 mod damage;
 mod disk;
 mod faults;

@@ -128,3 +128,37 @@ async fn trimming_frees_files() {
     whole(&log, "ticks").await;
     assert_eq!(log.bounds(&Partition::new("ticks", 0)).await.unwrap(), Bounds { start: 9_990, end: 10_000 });
 }
+
+/// A slow topic without bounds keeps every record and does not pin what a fast one has dropped.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_topic_is_carried_along() {
+    let disk = FaultDisk::new();
+    let log = open(&disk, small()).unwrap();
+    log.create_topic(&bounded("ticks", None, Some(150_000))).await.unwrap();
+    log.create_topic(&spec("orders", 1)).await.unwrap();
+    log.create_topic(&bounded("candles", Some(Duration::from_millis(400)), None)).await.unwrap();
+    for _ in 0..30 {
+        fill(&log, "ticks", 100).await;
+        fill(&log, "orders", 1).await;
+        fill(&log, "candles", 1).await;
+        whole(&log, "orders").await;
+    }
+    until("retention", &log, "ticks", |bounds| bounds.end - bounds.start <= 1500).await;
+    let candles = until("ageing", &log, "candles", |bounds| bounds.start > 0).await;
+    assert_eq!(candles.end, 300);
+    let orders = log.bounds(&Partition::new("orders", 0)).await.unwrap();
+    assert_eq!((orders.start, orders.end), (0, 300));
+    let end = Instant::now() + Duration::from_secs(30);
+    while disk.bytes() > 1 << 20 {
+        assert!(Instant::now() < end, "{} bytes for 300 kB kept", disk.bytes());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let image = disk.power_cut(&mut fastrand::Rng::with_seed(5));
+    log.close().await.unwrap();
+    for disk in [image, disk] {
+        let log = open(&disk, small()).unwrap();
+        assert_eq!(log.bounds(&Partition::new("orders", 0)).await.unwrap(), orders);
+        whole(&log, "orders").await;
+        whole(&log, "ticks").await;
+    }
+}
