@@ -55,6 +55,17 @@ pub(crate) fn put_notional(out: &mut Vec<u8>, raw: i128, places: u8) {
     }
 }
 
+/// A UUID in its hyphenated form.
+pub(crate) fn put_uuid(out: &mut Vec<u8>, uuid: u128) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    for digit in 0..32u32 {
+        if matches!(digit, 8 | 12 | 16 | 20) {
+            out.push(b'-');
+        }
+        out.push(HEX[(uuid >> (124 - 4 * digit) & 0xf) as usize]);
+    }
+}
+
 fn fraction(magnitude: u64) -> [u8; 8] {
     let mut rest = magnitude % ONE as u64;
     let mut digits = [b'0'; 8];
@@ -147,6 +158,14 @@ mod tests {
         assert_eq!(text(|out| put_trimmed(out, 1_305)), "0.00001305");
         assert_eq!(text(|out| put_trimmed(out, 0)), "0");
         assert_eq!(text(|out| put_notional(out, 15 * 10_000_000_000_000_000 + 1, 8)), "15.00000000");
+    }
+
+    #[test]
+    fn uuids_agree_with_the_models() {
+        let uuid = crate::market::random::Random::uuid("trade", 7);
+        let written = text(|out| put_uuid(out, uuid));
+        assert_eq!(model::TradeId::parse(written.as_bytes()), Ok(model::TradeId::Uuid(uuid)), "{written}");
+        assert_eq!((written.as_bytes()[14], written.len()), (b'4', 36));
     }
 
     #[test]

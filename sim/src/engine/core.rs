@@ -137,7 +137,7 @@ impl VenueCore {
                 price: feed.price(fill.price),
                 quantity: feed.quantity(fill.quantity),
                 taker_side: fill.taker_side,
-                block: fill.block,
+                block: fill.block && self.protocol.marks_blocks(),
             };
             self.hub.note(trade);
         }

@@ -144,6 +144,7 @@ impl Hub {
             return false;
         }
         known.streams.push(stream);
+        known.subscribed = true;
         self.streams[slot].push(Subscriber { client, enveloped });
         true
     }
@@ -156,6 +157,13 @@ impl Hub {
         let before = known.streams.len();
         known.streams.retain(|other| *other != stream);
         known.streams.len() < before
+    }
+
+    /// Counts a connection among those that have subscribed, for channels that are not about an instrument.
+    pub(crate) fn mark_subscribed(&mut self, client: ConnectionId) {
+        if let Some(known) = self.clients.get_mut(&client) {
+            known.subscribed = true;
+        }
     }
 
     /// A connection's subscriptions in the order in which they were made.

@@ -59,6 +59,11 @@ pub enum Truth {
         /// Whether the frame itself was left out.
         replaced: bool,
     },
+    /// A book frame went out with a wrong checksum.
+    WrongChecksum {
+        /// What the frame was about.
+        instrument: Instrument,
+    },
     /// A fault began.
     Fault {
         /// Which.

@@ -11,6 +11,19 @@ pub(crate) struct Level {
     pub(crate) quantity: i64,
 }
 
+/// A change of one level, with the quantities before and after; 0 is no level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Change {
+    /// Bids are the side of buyers.
+    pub(crate) side: Side,
+    /// In ticks.
+    pub(crate) price: i64,
+    /// In lots.
+    pub(crate) before: i64,
+    /// In lots.
+    pub(crate) after: i64,
+}
+
 /// Both sides, best first.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Book {
@@ -20,6 +33,8 @@ pub(crate) struct Book {
     pub(crate) asks: Vec<Level>,
     /// Grows by one with each change of a level.
     pub(crate) update_id: u64,
+    /// The changes of the last event, oldest first.
+    pub(crate) changes: Vec<Change>,
 }
 
 impl Book {
@@ -36,6 +51,16 @@ impl Book {
         (self.bids.first().copied(), self.asks.first().copied())
     }
 
+    /// The quantity at a price; 0 where there is no level.
+    pub(crate) fn quantity_at(&self, side: Side, price: i64) -> i64 {
+        let levels = self.side(side);
+        let place = levels.binary_search_by(|level| match side {
+            Side::Buy => price.cmp(&level.price),
+            Side::Sell => level.price.cmp(&price),
+        });
+        place.map_or(0, |at| levels[at].quantity)
+    }
+
     /// Sets the quantity at a price; 0 removes the level.
     pub(crate) fn set(&mut self, side: Side, price: i64, quantity: i64) {
         let levels = match side {
@@ -46,13 +71,16 @@ impl Book {
             Side::Buy => price.cmp(&level.price),
             Side::Sell => level.price.cmp(&price),
         });
+        let before = place.map_or(0, |at| levels[at].quantity);
+        if before == quantity {
+            return;
+        }
         match (place, quantity) {
             (Ok(at), 0) => drop(levels.remove(at)),
-            (Ok(at), quantity) if levels[at].quantity == quantity => return,
             (Ok(at), quantity) => levels[at].quantity = quantity,
-            (Err(_), 0) => return,
             (Err(at), quantity) => levels.insert(at, Level { price, quantity }),
         }
+        self.changes.push(Change { side, price, before, after: quantity });
         self.update_id += 1;
     }
 }

@@ -82,6 +82,12 @@ impl Day {
         self.lots
     }
 
+    /// Lots traded in the current minute and those before it, this many together.
+    pub(crate) fn lots_of_last(&self, minutes: usize) -> i64 {
+        let back = |minutes: usize| (self.current as usize % MINUTES + MINUTES - minutes) % MINUTES;
+        (0..minutes.min(MINUTES)).map(|minutes| self.minutes[back(minutes)].lots).sum()
+    }
+
     /// Sum of ticks times lots.
     pub(crate) fn turnover(&self) -> i128 {
         self.turnover
@@ -131,6 +137,7 @@ mod tests {
         day.trade(1_450 * MINUTE_NANOS, 95, 1);
         // Minutes without a trade stand at the price before them, so 110 is still in the day.
         assert_eq!((day.lots(), day.high(), day.low(), day.open()), (501, 110, 90, 110));
+        assert_eq!((day.lots_of_last(1), day.lots_of_last(1_421), day.lots_of_last(9_999)), (1, 501, 501));
         assert_eq!(day.vwap(), (500 * 90 + 95) / 501);
         day.trade(1_475 * MINUTE_NANOS, 96, 1);
         assert_eq!((day.lots(), day.high(), day.low(), day.open(), day.trades()), (2, 96, 90, 90, 4));

@@ -154,6 +154,7 @@ impl Feed {
     /// One event at `nanos` since the start: the book follows the fair price, the best quote changes, and in
     /// a quarter of the events a trade takes liquidity.
     pub(crate) fn step(&mut self, nanos: u64) -> Option<Fill> {
+        self.book.changes.clear();
         self.recenter(nanos);
         if self.random.chance_ppm(TRADE_SHARE_PPM) {
             let fill = self.draw_fill();

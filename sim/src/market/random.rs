@@ -17,6 +17,13 @@ impl Random {
         random
     }
 
+    /// A version-4 UUID that belongs to a number in a space of its own.
+    pub(crate) fn uuid(space: &str, number: u64) -> u128 {
+        let mut random = Self::new(number, &[space]);
+        let bits = u128::from(random.next_u64()) << 64 | u128::from(random.next_u64());
+        bits & !(0xf000 << 64) & !(0xc << 60) | 0x4000 << 64 | 0x8 << 60
+    }
+
     /// The next 64 bits.
     pub(crate) fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);

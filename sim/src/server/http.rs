@@ -91,10 +91,10 @@ async fn handle(State(door): State<Door>, request: Request) -> Response {
     if refused {
         return answer(RestReply::value(503, &json!({ "error": "refused" })));
     }
-    if asks_upgrade { upgrade(door, request) } else { rest(door, request).await }
+    if asks_upgrade { upgrade(door, request).await } else { rest(door, request).await }
 }
 
-fn upgrade(door: Door, mut request: Request) -> Response {
+async fn upgrade(door: Door, mut request: Request) -> Response {
     let path = request.uri().path().to_owned();
     if !(door.accepts)(&path) {
         return answer(RestReply::value(404, &json!({ "error": "no WebSocket here" })));
@@ -104,15 +104,18 @@ fn upgrade(door: Door, mut request: Request) -> Response {
     let (Some(key), Some(upgrade)) = (key, request.extensions_mut().remove::<hyper::upgrade::OnUpgrade>()) else {
         return answer(RestReply::value(400, &json!({ "error": "not a WebSocket handshake" })));
     };
+    // The venue knows the connection before the client knows that it is open: what the client does next, and
+    // the time that passes then, come after it.
+    let (reply, opened) = oneshot::channel();
+    let sent = door.inbox.send(Input::Open { path, query, reply }).await;
+    let (Ok(()), Ok(connection)) = (sent, opened.await) else {
+        return answer(RestReply::value(503, &json!({ "error": "stopping" })));
+    };
     let tasks = door.tasks.clone();
     tasks.spawn(async move {
-        let Ok(upgraded) = upgrade.await else { return };
-        let (reply, opened) = oneshot::channel();
-        if door.inbox.send(Input::Open { path, query, reply }).await.is_err() {
-            return;
-        }
-        if let Ok(connection) = opened.await {
-            socket::serve(upgraded, connection, door.inbox, door.shared, door.stop).await;
+        match upgrade.await {
+            Ok(upgraded) => socket::serve(upgraded, connection, door.inbox, door.shared, door.stop).await,
+            Err(_) => drop(door.inbox.send(Input::Closed { id: connection.id }).await),
         }
     });
     Response::builder()

@@ -7,10 +7,9 @@ use std::time::Duration;
 use model::Side;
 use serde_json::{Value, json};
 
-use super::{Event, Protocol, Rules, put_levels};
+use super::{Event, Protocol, Rules, plain, put_levels};
 use crate::engine::{ConnectionId, Hub, Outgoing, RestReply, RestRequest, Shape, Stream};
-use crate::market::book::{Delta, Level, Window};
-use crate::market::feed::BOOK_DEPTH;
+use crate::market::book::Level;
 use crate::market::{Feed, Fill, Market};
 use crate::text::{put, put_fixed, put_i64, put_notional, put_u64};
 
@@ -22,9 +21,11 @@ const DEPTH_1S: usize = 3;
 /// Ticks of 10 ms between two frames of the depth channels.
 const DEPTH_TICKS: [(usize, u64); 2] = [(DEPTH_100MS, 10), (DEPTH_1S, 100)];
 
-/// A depth channel's place in the book.
+/// What a depth channel has yet to tell.
 struct Depth {
-    window: Window,
+    /// Prices changed since the last frame, with repeats.
+    bids: Vec<i64>,
+    asks: Vec<i64>,
     /// Update id of the last frame.
     update_id: u64,
 }
@@ -44,7 +45,6 @@ pub(crate) struct Binance {
     /// Per connection: whether frames come in an envelope.
     enveloped: std::collections::BTreeMap<ConnectionId, bool>,
     ticks: u64,
-    delta: Delta,
 }
 
 impl Binance {
@@ -56,15 +56,11 @@ impl Binance {
                 let name = format!("{}{}", feed.config.instrument.base(), feed.config.instrument.quote());
                 let lower = name.to_ascii_lowercase();
                 let envelopes = CHANNELS.map(|channel| format!("{{\"stream\":\"{lower}@{channel}\",\"data\":"));
-                let depth = || {
-                    let mut window = Window::new(BOOK_DEPTH, true);
-                    window.advance(&feed.book, &mut Delta::default());
-                    Depth { window, update_id: feed.book.update_id }
-                };
+                let depth = || Depth { bids: Vec::new(), asks: Vec::new(), update_id: feed.book.update_id };
                 Symbol { name, envelopes, depths: [depth(), depth()], best: feed.book.best() }
             })
             .collect();
-        Self { symbols, enveloped: std::collections::BTreeMap::new(), ticks: 0, delta: Delta::default() }
+        Self { symbols, enveloped: std::collections::BTreeMap::new(), ticks: 0 }
     }
 
     fn stream(&self, name: &str) -> Option<Stream> {
@@ -176,15 +172,15 @@ impl Binance {
         let channel = DEPTH_TICKS[which].0;
         let symbol = &mut self.symbols[at];
         let depth = &mut symbol.depths[which];
-        depth.window.advance(&feed.book, &mut self.delta);
-        // Levels that came and went within the interval leave no trace, but their update ids are used up; they
-        // go out with the next frame.
-        if self.delta.is_empty() {
+        let (first, last) = (depth.update_id + 1, feed.book.update_id);
+        if last < first {
             return;
         }
-        let (first, last) = (depth.update_id + 1, feed.book.update_id);
         depth.update_id = last;
-        let (symbol, delta, millis) = (&*symbol, &self.delta, hub.clock().div_euclid(1_000_000));
+        // Every level touched in the interval is told with its present quantity, also one that came and went.
+        let bids = touched(&mut depth.bids, Side::Buy, feed);
+        let asks = touched(&mut depth.asks, Side::Sell, feed);
+        let (symbol, millis) = (&*symbol, hub.clock().div_euclid(1_000_000));
         hub.publish(Stream { channel, symbol: at }, last, |out, _| {
             put(out, &symbol.envelopes[channel]);
             let prefix = out.len();
@@ -197,9 +193,9 @@ impl Binance {
             put(out, ",\"u\":");
             put_u64(out, last);
             put(out, ",\"b\":");
-            put_levels(out, &delta.bids, |out, level| put_level(out, feed, level));
+            put_levels(out, &bids, |out, level| put_level(out, feed, level));
             put(out, ",\"a\":");
-            put_levels(out, &delta.asks, |out, level| put_level(out, feed, level));
+            put_levels(out, &asks, |out, level| put_level(out, feed, level));
             put(out, "}}");
             Shape::Enveloped(prefix)
         });
@@ -301,6 +297,16 @@ impl Binance {
         });
         Ok(RestReply::value(200, &info))
     }
+}
+
+/// The levels at changed prices, best first; forgets the prices.
+fn touched(prices: &mut Vec<i64>, side: Side, feed: &Feed) -> Vec<Level> {
+    prices.sort_unstable();
+    prices.dedup();
+    if side == Side::Buy {
+        prices.reverse();
+    }
+    prices.drain(..).map(|price| Level { price, quantity: feed.book.quantity_at(side, price) }).collect()
 }
 
 fn put_level(out: &mut Vec<u8>, feed: &Feed, level: Level) {
@@ -419,6 +425,14 @@ impl Protocol for Binance {
 
     fn event(&mut self, event: &Event, hub: &mut Hub, market: &Market) {
         let feed = &market.feeds[event.symbol];
+        for depth in &mut self.symbols[event.symbol].depths {
+            for change in &feed.book.changes {
+                match change.side {
+                    Side::Buy => depth.bids.push(change.price),
+                    Side::Sell => depth.asks.push(change.price),
+                }
+            }
+        }
         if let Some(fill) = event.fill {
             self.trade(event, fill, feed, hub);
         }
@@ -470,9 +484,4 @@ impl Protocol for Binance {
             client.push(Outgoing::Text(text.clone().into()), now);
         }
     }
-}
-
-fn plain(out: &mut Vec<u8>, text: &str) -> Shape {
-    put(out, text);
-    Shape::Plain
 }

@@ -1,13 +1,19 @@
 //! The venues' protocols: subscriptions in, frames out, each in its own words.
 
 mod binance;
+mod bitstamp;
+mod bybit;
+mod coinbase;
+mod coinbase_advanced;
+mod kraken;
+mod okx;
 
 use std::time::Duration;
 
-use model::TradeId;
+use model::{Side, TradeId};
 use serde::{Deserialize, Serialize};
 
-use crate::engine::{ConnectionId, Hub, RestReply, RestRequest};
+use crate::engine::{ConnectionId, Hub, RestReply, RestRequest, Shape};
 use crate::market::{Character, Fill, Market};
 
 /// Whose formats a simulated venue speaks.
@@ -20,11 +26,20 @@ pub enum VenueKind {
     Coinbase,
     /// Kraken spot, WebSocket v2.
     Kraken,
+    /// OKX v5.
+    Okx,
+    /// Bybit v5 spot.
+    Bybit,
+    /// Bitstamp v2.
+    Bitstamp,
+    /// Coinbase Advanced Trade.
+    CoinbaseAdvanced,
 }
 
 impl VenueKind {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Binance, Self::Coinbase, Self::Kraken];
+    pub const ALL: [Self; 7] =
+        [Self::Binance, Self::Coinbase, Self::Kraken, Self::Okx, Self::Bybit, Self::Bitstamp, Self::CoinbaseAdvanced];
 
     /// Its name, as configurations write it.
     pub const fn name(self) -> &'static str {
@@ -32,6 +47,10 @@ impl VenueKind {
             Self::Binance => "binance",
             Self::Coinbase => "coinbase",
             Self::Kraken => "kraken",
+            Self::Okx => "okx",
+            Self::Bybit => "bybit",
+            Self::Bitstamp => "bitstamp",
+            Self::CoinbaseAdvanced => "coinbase_adv",
         }
     }
 
@@ -41,6 +60,10 @@ impl VenueKind {
             Self::Binance => (60, 2, 0, 0),
             Self::Coinbase => (25, 6, 30, 30),
             Self::Kraken => (15, 10, -40, 60),
+            Self::Okx => (30, 3, 10, 20),
+            Self::Bybit => (30, 4, -10, 20),
+            Self::Bitstamp => (5, 15, 50, 90),
+            Self::CoinbaseAdvanced => (25, 6, 30, 30),
         };
         Character { volume_share_pct, half_spread_bps_100, bias_bps_100, lag_ms }
     }
@@ -49,8 +72,10 @@ impl VenueKind {
     pub const fn websocket_path(self) -> &'static str {
         match self {
             Self::Binance => "/stream",
-            Self::Coinbase => "/",
+            Self::Coinbase | Self::Bitstamp | Self::CoinbaseAdvanced => "/",
             Self::Kraken => "/v2",
+            Self::Okx => "/ws/v5/public",
+            Self::Bybit => "/v5/public/spot",
         }
     }
 
@@ -58,15 +83,19 @@ impl VenueKind {
     pub(crate) fn accepts(self, path: &str) -> bool {
         match self {
             Self::Binance => path == "/ws" || path.starts_with("/ws/") || path == "/stream",
-            Self::Coinbase => path == "/",
-            Self::Kraken => path == "/v2",
+            _ => path == self.websocket_path(),
         }
     }
 
     pub(crate) fn protocol(self, market: &Market) -> Box<dyn Protocol> {
         match self {
             Self::Binance => Box::new(binance::Binance::new(market)),
-            Self::Coinbase | Self::Kraken => Box::new(binance::Binance::new(market)),
+            Self::Coinbase => Box::new(coinbase::Coinbase::new(market)),
+            Self::Kraken => Box::new(kraken::Kraken::new(market)),
+            Self::Okx => Box::new(okx::Okx::new(market)),
+            Self::Bybit => Box::new(bybit::Bybit::new(market)),
+            Self::Bitstamp => Box::new(bitstamp::Bitstamp::new(market)),
+            Self::CoinbaseAdvanced => Box::new(coinbase_advanced::Advanced::new(market)),
         }
     }
 }
@@ -143,10 +172,29 @@ pub(crate) trait Protocol: Send {
     /// The server is about to stop; says so where the venue has words for it.
     fn shutdown(&mut self, _hub: &mut Hub) {}
 
+    /// Whether frames tell block trades, which are no part of the book's prices, from others.
+    fn marks_blocks(&self) -> bool {
+        false
+    }
+
     /// The trade id that frames carry.
     fn trade_id(&self, _symbol: usize, fill: &Fill) -> TradeId {
         TradeId::Number(fill.id)
     }
+}
+
+/// `buy` or `sell`.
+pub(crate) const fn side_word(side: Side) -> &'static str {
+    match side {
+        Side::Buy => "buy",
+        Side::Sell => "sell",
+    }
+}
+
+/// A text as a whole frame.
+pub(crate) fn plain(out: &mut Vec<u8>, text: &str) -> Shape {
+    out.extend_from_slice(text.as_bytes());
+    Shape::Plain
 }
 
 /// Levels written as `["price","quantity"]` pairs by `write`, in brackets.

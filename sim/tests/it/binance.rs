@@ -1,23 +1,10 @@
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use sim::{Truth, VenueKind};
 
 use crate::client::{self, Client, START};
-
-type Side = BTreeMap<String, String>;
-
-fn apply(side: &mut Side, levels: &Value) {
-    for level in levels.as_array().unwrap() {
-        let (price, quantity) = (level[0].as_str().unwrap(), level[1].as_str().unwrap());
-        if quantity.parse::<f64>().unwrap() == 0.0 {
-            side.remove(price);
-        } else {
-            side.insert(price.into(), quantity.into());
-        }
-    }
-}
+use crate::ladder::Ladder;
 
 #[tokio::test]
 async fn depth_frames_chain_and_splice_onto_the_snapshot() {
@@ -25,16 +12,15 @@ async fn depth_frames_chain_and_splice_onto_the_snapshot() {
     let rest = venues.rest_url("binance").unwrap();
     let mut socket =
         Client::connect(&format!("ws://{}/ws/btcusdt@depth@100ms", venues.address("binance").unwrap())).await;
-    venues.advance(Duration::from_millis(500)).await.unwrap();
+    // In the middle of an interval, so that a frame reaches from before the snapshot to after it.
+    venues.advance(Duration::from_millis(1_450)).await.unwrap();
     let snapshot = format!("{rest}/api/v3/depth?symbol=BTCUSDT&limit=5000");
     let (status, begin) = client::get(snapshot.clone()).await;
     assert_eq!(status, 200);
-    venues.advance(Duration::from_secs(3)).await.unwrap();
+    venues.advance(Duration::from_millis(3_050)).await.unwrap();
     let (_, end) = client::get(snapshot).await;
     let at = begin["lastUpdateId"].as_u64().unwrap();
-    let (mut bids, mut asks) = (Side::new(), Side::new());
-    apply(&mut bids, &begin["bids"]);
-    apply(&mut asks, &begin["asks"]);
+    let (mut bids, mut asks) = (Ladder::of(&begin["bids"]), Ladder::of(&begin["asks"]));
     let (mut last, mut frames) = (None, 0);
     loop {
         let frame = socket.json().await;
@@ -48,17 +34,14 @@ async fn depth_frames_chain_and_splice_onto_the_snapshot() {
         }
         assert!(frames > 0 || first <= at + 1, "the first frame after the snapshot must reach back to it");
         frames += 1;
-        apply(&mut bids, &frame["b"]);
-        apply(&mut asks, &frame["a"]);
+        bids.apply(&frame["b"]);
+        asks.apply(&frame["a"]);
         if final_ >= end["lastUpdateId"].as_u64().unwrap() {
             break;
         }
     }
     assert!(frames >= 25, "{frames}");
-    let (mut bids_end, mut asks_end) = (Side::new(), Side::new());
-    apply(&mut bids_end, &end["bids"]);
-    apply(&mut asks_end, &end["asks"]);
-    assert_eq!((bids, asks), (bids_end, asks_end));
+    assert_eq!((bids, asks), (Ladder::of(&end["bids"]), Ladder::of(&end["asks"])));
     venues.stop().await;
 }
 
