@@ -11,20 +11,24 @@ use fluvio::metadata::partition::PartitionSpec;
 use fluvio::metadata::spu::SpuSpec;
 use fluvio::metadata::topic::TopicSpec as FluvioTopic;
 use fluvio::{FluvioAdmin, FluvioClusterConfig};
-use fluvio_spu_schema::errors::ErrorCode;
-use fluvio_spu_schema::server::fetch_offset::FetchOffsetsRequest;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::FluvioConfig;
+use super::leader::Leader;
 use super::link::Link;
 use super::retry::Retry;
 use crate::error::LogError;
-use crate::log::{Bounds, Offset, Partition};
+use crate::log::{Bounds, Offset, Partition, Visibility};
 
-/// After an SPU restart the high watermark may lie below acknowledged offsets for a moment. Only when it is
-/// still there after this long is the log taken for truncated.
-pub(super) const TRUNCATION_PATIENCE: Duration = Duration::from_secs(5);
+/// Who leads a partition.
+#[derive(Debug, Clone)]
+struct Lead {
+    /// `host:port` of the SPU.
+    address: String,
+    /// No other SPU has a copy.
+    alone: bool,
+}
 
 /// One cluster, shared by everything that a log handed out.
 #[derive(Debug)]
@@ -34,7 +38,7 @@ pub(super) struct Cluster {
     pub(super) closing: CancellationToken,
     /// Cancelled when the time for closing is over: nothing more is sent.
     pub(super) abandoned: CancellationToken,
-    leaders: Mutex<HashMap<Partition, String>>,
+    leaders: Mutex<HashMap<Partition, Lead>>,
     ends: Mutex<HashMap<Partition, Offset>>,
     troubles: Mutex<BTreeMap<u64, LogError>>,
     next_trouble: AtomicU64,
@@ -93,12 +97,15 @@ impl Cluster {
     }
 
     /// Connects to the SPU that leads the partition.
-    pub(super) async fn open(&self, partition: &Partition) -> Result<Link, LogError> {
-        let address = self.leader(partition).await?;
-        Link::open(&address, self.config.connect_limit).await.map_err(|lost| {
-            self.forget(partition);
-            LogError::Broker(format!("{partition}: {lost}"))
-        })
+    pub(super) async fn open(&self, partition: &Partition) -> Result<Leader, LogError> {
+        let lead = self.lead(partition).await?;
+        match Link::open(&lead.address, self.config.connect_limit).await {
+            Ok(link) => Ok(Leader::new(link, partition.clone(), lead.alone, self.config.request_limit)),
+            Err(lost) => {
+                self.forget(partition);
+                Err(LogError::Broker(format!("{partition}: {lost}")))
+            }
+        }
     }
 
     /// The address is wrong, or may be: asks the SC anew next time.
@@ -106,9 +113,9 @@ impl Cluster {
         lock(&self.leaders).remove(partition);
     }
 
-    async fn leader(&self, partition: &Partition) -> Result<String, LogError> {
-        if let Some(address) = lock(&self.leaders).get(partition) {
-            return Ok(address.clone());
+    async fn lead(&self, partition: &Partition) -> Result<Lead, LogError> {
+        if let Some(lead) = lock(&self.leaders).get(partition) {
+            return Ok(lead.clone());
         }
         let admin = self.admin().await?;
         let partitions = self.ask(admin.all::<PartitionSpec>()).await?;
@@ -120,9 +127,9 @@ impl Cluster {
         let leader = found.spec.leader;
         let spu = spus.into_iter().find(|spu| spu.spec.id == leader);
         let spu = spu.ok_or_else(|| LogError::Broker(format!("{partition}: SPU {leader} is not registered")))?;
-        let address = spu.spec.public_endpoint.addr();
-        lock(&self.leaders).insert(partition.clone(), address.clone());
-        Ok(address)
+        let lead = Lead { address: spu.spec.public_endpoint.addr(), alone: found.spec.replicas.len() <= 1 };
+        lock(&self.leaders).insert(partition.clone(), lead.clone());
+        Ok(lead)
     }
 
     /// A partition that the SC does not list: unknown for good, or of a topic that is being set up.
@@ -140,43 +147,30 @@ impl Cluster {
         }
     }
 
-    /// Start and committed end as the leader sees them now.
-    pub(super) async fn offsets(&self, link: &mut Link, of: &Partition) -> Result<Bounds, LogError> {
-        let request = FetchOffsetsRequest::new(of.topic.to_string(), of.index);
-        let answer = link.call(request, self.config.request_limit).await;
-        let answer = answer.map_err(|lost| LogError::Broker(format!("{of}: {lost}")))?;
-        let found =
-            answer.topics.into_iter().flat_map(|topic| topic.partitions).find(|p| p.partition_index == of.index);
-        let found = found.ok_or_else(|| LogError::Broker(format!("{of}: no offsets in the answer")))?;
-        if found.error_code != ErrorCode::None {
-            self.forget(of);
-            return Err(LogError::Broker(format!("{of}: {}", found.error_code)));
-        }
-        let (start, end) = (u64::try_from(found.start_offset), u64::try_from(found.last_stable_offset));
-        match (start, end) {
-            (Ok(start), Ok(end)) => Ok(Bounds { start: start.min(end), end }),
-            _ => Err(LogError::Broker(format!("{of}: negative offsets in the answer"))),
-        }
+    /// Start and end, over a connection of its own, and how long an end below a known one may pass.
+    async fn bounds_once(&self, of: &Partition, sees: Visibility) -> Result<(Bounds, Duration), LogError> {
+        let mut leader = self.open(of).await?;
+        let bounds = leader.bounds(sees).await.inspect_err(|_| self.forget(of))?;
+        Ok((bounds, leader.patience()))
     }
 
-    /// Start and committed end, over a connection of its own.
-    pub(super) async fn bounds_once(&self, of: &Partition) -> Result<Bounds, LogError> {
-        let mut link = self.open(of).await?;
-        self.offsets(&mut link, of).await
+    /// Fails unless the partition can be used now.
+    pub(super) async fn probe(&self, partition: &Partition) -> Result<(), LogError> {
+        self.bounds_once(partition, Visibility::Durable).await.map(drop)
     }
 
-    /// Start and committed end, with patience: for a broker that is away, and for a high watermark that lies
-    /// below `known`.
-    pub(super) async fn bounds(&self, of: &Partition, known: Offset) -> Result<Bounds, LogError> {
+    /// Start and end, with patience: for a broker that is away, and for an end that lies below `known`.
+    pub(super) async fn bounds(&self, of: &Partition, known: Offset, sees: Visibility) -> Result<Bounds, LogError> {
         let mut retry = self.call_retry();
-        let mut below = Retry::new(TRUNCATION_PATIENCE, self.closing.clone());
+        let mut below = None;
         loop {
             self.check_open()?;
-            match self.bounds_once(of).await {
-                Ok(bounds) if bounds.end >= known => return Ok(bounds),
-                Ok(bounds) => {
+            match self.bounds_once(of, sees).await {
+                Ok((bounds, _)) if bounds.end >= known => return Ok(bounds),
+                Ok((bounds, patience)) => {
                     let end = bounds.end;
                     let behind = LogError::Broker(format!("{of} ends at {end}, known up to {known}"));
+                    let below = below.get_or_insert_with(|| Retry::new(patience, self.closing.clone()));
                     match below.after(behind, Duration::from_millis(100)).await {
                         Ok(()) => {}
                         Err(LogError::Closed) => return Err(LogError::Closed),
@@ -236,10 +230,10 @@ impl Struggle {
         Self { cluster, id, told: false }
     }
 
-    /// It cannot go on because of this.
-    pub(super) fn tell(&mut self, error: &LogError) {
+    /// It cannot go on because of this. Returns whether that is news.
+    pub(super) fn tell(&mut self, error: &LogError) -> bool {
         lock(&self.cluster.troubles).insert(self.id, error.clone());
-        self.told = true;
+        !std::mem::replace(&mut self.told, true)
     }
 
     /// It goes on.

@@ -7,6 +7,7 @@
 
 mod appender;
 mod cluster;
+mod leader;
 mod link;
 mod producer;
 mod reader;
@@ -77,8 +78,8 @@ impl FluvioConfig {
 /// after all, is there twice. Consumers drop it by its cause, as they must on any log.
 ///
 /// **Reading.** No offset is skipped. A gap that stays is [`LogError::Gap`], a log that ends below a position
-/// handed out before is [`LogError::Truncated`] (after five seconds: an SPU that has just started may show an
-/// older end for a moment), and stored bytes are compared with their checksum.
+/// handed out before is [`LogError::Truncated`] (on a replicated partition after five seconds: a leader that has
+/// just started may show an older end), and stored bytes are compared with their checksum.
 ///
 /// **Not like the embedded log.** Retention is set when a topic is created, and differences are only logged
 /// later. [`Log::trim`] frees nothing: Fluvio has no such call, so age and size free space. Nothing is kept in
@@ -160,11 +161,7 @@ impl Log for FluvioLog {
     }
 
     async fn reader(&self, of: &Partition, from: Offset, sees: Visibility) -> Result<Box<dyn LogReader>, LogError> {
-        let start = match sees {
-            Visibility::Durable => self.cluster.bounds(of, from).await?.start,
-            // What is written and not yet committed lies past the end that the SPU tells.
-            Visibility::Written => self.bounds(of).await?.start,
-        };
+        let start = self.cluster.bounds(of, from, sees).await?.start;
         if from < start {
             return Err(LogError::Trimmed { partition: of.clone(), wanted: from, start });
         }
@@ -172,7 +169,7 @@ impl Log for FluvioLog {
     }
 
     async fn bounds(&self, of: &Partition) -> Result<Bounds, LogError> {
-        self.cluster.bounds(of, self.cluster.known_end(of)).await
+        self.cluster.bounds(of, self.cluster.known_end(of), Visibility::Durable).await
     }
 
     async fn trim(&self, of: &Partition, _before: Offset) -> Result<(), LogError> {
@@ -190,7 +187,7 @@ impl Log for FluvioLog {
         if let Some(trouble) = self.cluster.trouble() {
             return Some(trouble);
         }
-        self.cluster.bounds_once(&Partition::new(topics::INCARNATION_TOPIC, 0)).await.err()
+        self.cluster.probe(&Partition::new(topics::INCARNATION_TOPIC, 0)).await.err()
     }
 
     async fn close(&self) -> Result<(), LogError> {

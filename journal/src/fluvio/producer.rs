@@ -11,18 +11,17 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use fluvio::Isolation;
 use fluvio::dataplane::record::{Batch as FluvioBatch, RawRecords, RecordSet};
 use fluvio_spu_schema::errors::ErrorCode;
-use fluvio_spu_schema::fetch::{FetchPartition, FetchRequest, FetchableTopic};
 use fluvio_spu_schema::produce::{DefaultPartitionRequest, DefaultProduceRequest, DefaultTopicRequest};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::appender::Queued;
-use super::cluster::{Cluster, Struggle, TRUNCATION_PATIENCE};
-use super::link::Link;
+use super::cluster::{Cluster, Struggle};
+use super::leader::{FETCH_BYTES_MAX, Leader};
 use super::retry::Retry;
 use super::wire::{self, Stamp};
 use crate::batch::Batch;
 use crate::error::LogError;
-use crate::log::{Offset, Partition};
+use crate::log::{Offset, Partition, Visibility};
 
 /// Bytes from which nothing more is added to a group. One request of this size takes a few milliseconds.
 const GROUP_BYTES: usize = 1 << 20;
@@ -31,11 +30,6 @@ const GROUP_RECORDS: usize = Batch::RECORDS_MAX;
 /// How long a batch without an answer is left to arrive before the tail is read back. Closing a connection
 /// does not recall what the SPU has already taken from it.
 const SETTLE: Duration = Duration::from_millis(250);
-/// Bytes asked for when reading back; more when one batch does not fit.
-const READ_BACK_BYTES: i32 = 4 << 20;
-/// The largest batch an SPU takes, and its header.
-const READ_BACK_BYTES_MAX: i32 = 34 << 20;
-
 /// The task behind an appender.
 pub(super) struct Producer {
     cluster: Arc<Cluster>,
@@ -43,7 +37,7 @@ pub(super) struct Producer {
     stamp: Stamp,
     /// The next batch is stored here or later: the end after the last acknowledged one.
     end: Offset,
-    link: Option<Link>,
+    leader: Option<Leader>,
     struggle: Struggle,
 }
 
@@ -58,7 +52,7 @@ impl Producer {
     pub(super) fn new(cluster: Arc<Cluster>, to: Partition, end: Offset) -> Self {
         let stamp = Stamp { producer: fastrand::i64(1..), sequence: 0 };
         let struggle = Struggle::new(cluster.clone());
-        Self { cluster, to, stamp, end, link: None, struggle }
+        Self { cluster, to, stamp, end, leader: None, struggle }
     }
 
     /// Writes what is accepted until the appender is dropped, the log closes or a batch fails.
@@ -124,7 +118,7 @@ impl Producer {
         let records: usize = group.iter().map(|queued| queued.batch.len()).sum();
         if records == 0 {
             let known = self.end.max(self.cluster.known_end(&self.to));
-            return Ok(self.cluster.bounds(&self.to, known).await?.end);
+            return Ok(self.cluster.bounds(&self.to, known, Visibility::Durable).await?.end);
         }
         self.stamp.sequence = self.stamp.sequence.wrapping_add(1);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -140,10 +134,13 @@ impl Producer {
                     return Ok(offset);
                 }
                 Err(error) => {
-                    self.link = None;
+                    self.leader = None;
                     self.cluster.forget(&self.to);
-                    tracing::warn!(partition = %self.to, %error, unanswered = sending.unanswered, "batch not stored yet");
-                    self.struggle.tell(&error);
+                    if self.struggle.tell(&error) {
+                        tracing::warn!(partition = %self.to, %error, "batch not stored yet");
+                    } else {
+                        tracing::debug!(partition = %self.to, %error, "batch not stored yet");
+                    }
                     let pause_min = if sending.unanswered { SETTLE } else { Duration::ZERO };
                     retry.after(error, pause_min).await?;
                 }
@@ -153,30 +150,30 @@ impl Producer {
 
     /// One try, over the connection that there is or a new one.
     async fn attempt(&mut self, sending: &mut Sending) -> Result<Offset, LogError> {
-        let mut link = match self.link.take() {
-            Some(link) => link,
+        let mut leader = match self.leader.take() {
+            Some(leader) => leader,
             None => {
                 metrics::counter!("millrace_log_fluvio_connections_total", "for" => "append").increment(1);
                 self.cluster.open(&self.to).await?
             }
         };
         if sending.unanswered {
-            let found = self.read_back(&mut link, &sending.packed).await?;
+            let found = self.read_back(&mut leader, &sending.packed).await?;
             let outcome = if found.is_some() { "arrived" } else { "missing" };
             metrics::counter!("millrace_log_fluvio_read_backs_total", "outcome" => outcome).increment(1);
             tracing::info!(partition = %self.to, ?found, "read back a batch that got no answer");
             sending.unanswered = false;
             if let Some(offset) = found {
-                self.link = Some(link);
+                self.leader = Some(leader);
                 return Ok(offset);
             }
         }
-        let offset = self.produce(&mut link, sending).await?;
-        self.link = Some(link);
+        let offset = self.produce(&mut leader, sending).await?;
+        self.leader = Some(leader);
         Ok(offset)
     }
 
-    async fn produce(&self, link: &mut Link, sending: &mut Sending) -> Result<Offset, LogError> {
+    async fn produce(&self, leader: &mut Leader, sending: &mut Sending) -> Result<Offset, LogError> {
         let limit = self.cluster.config.request_limit;
         let records = RecordSet { batches: vec![sending.packed.clone()] };
         let partition = DefaultPartitionRequest { partition_index: self.to.index, records };
@@ -193,7 +190,7 @@ impl Producer {
             ..DefaultProduceRequest::default()
         };
         sending.unanswered = true;
-        let answer = link.call(request, limit).await;
+        let answer = leader.link.call(request, limit).await;
         let answer = answer.map_err(|lost| LogError::Broker(format!("{}: {lost}", self.to)))?;
         let stored = answer.responses.into_iter().flat_map(|topic| topic.partitions).next();
         let stored = stored.ok_or_else(|| LogError::Broker(format!("{}: empty answer to a batch", self.to)))?;
@@ -209,7 +206,7 @@ impl Producer {
                 partition: self.to.clone(),
                 what: "bytes",
                 value: sending.packed.records().0.len(),
-                max: READ_BACK_BYTES_MAX as usize,
+                max: FETCH_BYTES_MAX as usize,
             }),
             code @ ErrorCode::PartitionFull { .. } => Err(LogError::Full(format!("{}: {code}", self.to))),
             code => Err(LogError::Broker(format!("{}: {code}", self.to))),
@@ -217,92 +214,44 @@ impl Producer {
     }
 
     /// Looks for a batch from the last acknowledged end on; when it is there, waits until it is committed.
-    async fn read_back(&self, link: &mut Link, sent: &FluvioBatch<RawRecords>) -> Result<Option<Offset>, LogError> {
-        let (mut from, mut bytes_max) = (self.end, READ_BACK_BYTES);
-        let mut below = Retry::new(TRUNCATION_PATIENCE, self.cluster.abandoned.clone());
-        loop {
-            let fetched = match self.fetch(link, from, bytes_max).await? {
-                Ok(batches) => batches,
-                Err(refused) => {
-                    self.behind(link, &mut below, refused).await?;
-                    continue;
-                }
-            };
-            let (batches, cut) = wire::whole(fetched);
-            if batches.is_empty() && cut {
-                if bytes_max >= READ_BACK_BYTES_MAX {
-                    return Err(LogError::Broker(format!("{}: no whole batch at offset {from}", self.to)));
-                }
-                bytes_max = bytes_max.saturating_mul(3).min(READ_BACK_BYTES_MAX);
-                continue;
-            }
-            if let Some(found) = batches.iter().find(|stored| wire::is_same(stored, sent)) {
-                let (first, next) = (found.base_offset as u64, found.computed_last_offset() as u64);
-                self.committed(link, next).await?;
-                return Ok(Some(first));
-            }
-            match batches.last() {
-                Some(last) => from = last.computed_last_offset() as u64,
-                None => return Ok(None),
-            }
-        }
-    }
-
-    /// The SPU has no record at the acknowledged end: it has just started, or it lost acknowledged records.
-    async fn behind(&self, link: &mut Link, below: &mut Retry, refused: ErrorCode) -> Result<(), LogError> {
-        let end = self.cluster.offsets(link, &self.to).await?.end;
-        let refused = LogError::Broker(format!("{}: {refused}", self.to));
-        if end >= self.end {
-            return Err(refused);
-        }
-        match below.after(refused, SETTLE).await {
-            Err(LogError::Broker(_)) => Err(LogError::Truncated { partition: self.to.clone(), wanted: self.end, end }),
-            other => other,
-        }
-    }
-
-    /// Everything from `from` on, committed or not, that fits into `bytes_max`; nothing at the end.
-    async fn fetch(
-        &self,
-        link: &mut Link,
-        from: Offset,
-        bytes_max: i32,
-    ) -> Result<Result<Vec<FluvioBatch<RawRecords>>, ErrorCode>, LogError> {
-        let partition = FetchPartition {
-            partition_index: self.to.index,
-            fetch_offset: from as i64,
-            max_bytes: bytes_max,
-            ..FetchPartition::default()
+    async fn read_back(&self, leader: &mut Leader, sent: &FluvioBatch<RawRecords>) -> Result<Option<Offset>, LogError> {
+        self.reached(leader, self.end, leader.patience()).await.map_err(|error| match error {
+            Reached::No(end) => LogError::Truncated { partition: self.to.clone(), wanted: self.end, end },
+            Reached::Failed(error) => error,
+        })?;
+        let Some(found) = leader.walk(self.end, |stored| wire::is_same(stored, sent)).await? else {
+            return Ok(None);
         };
-        let topic = FetchableTopic { name: self.to.topic.to_string(), fetch_partitions: vec![partition] };
-        let request = FetchRequest::<RecordSet<RawRecords>> {
-            max_bytes: bytes_max,
-            isolation_level: Isolation::ReadUncommitted,
-            topics: vec![topic],
-            ..FetchRequest::default()
-        };
-        let answer = link.call(request, self.cluster.config.request_limit).await;
-        let answer = answer.map_err(|lost| LogError::Broker(format!("{}: {lost}", self.to)))?;
-        let found = answer.topics.into_iter().flat_map(|topic| topic.partitions).next();
-        let found = found.ok_or_else(|| LogError::Broker(format!("{}: empty answer to a fetch", self.to)))?;
-        Ok(match found.error_code {
-            ErrorCode::None => Ok(found.records.batches),
-            code => Err(code),
-        })
+        let next = found.computed_last_offset() as u64;
+        self.reached(leader, next, self.cluster.config.request_limit).await.map_err(|error| match error {
+            Reached::No(end) => LogError::Broker(format!("{}: written up to {next}, committed up to {end}", self.to)),
+            Reached::Failed(error) => error,
+        })?;
+        Ok(Some(found.base_offset as u64))
     }
 
-    /// Waits until the records before `end` are committed.
-    async fn committed(&self, link: &mut Link, end: Offset) -> Result<(), LogError> {
-        let mut retry = Retry::new(self.cluster.config.request_limit, self.cluster.abandoned.clone());
+    /// Waits until the partition ends at `end` or later.
+    async fn reached(&self, leader: &mut Leader, end: Offset, patience: Duration) -> Result<(), Reached> {
+        let mut retry = Retry::new(patience, self.cluster.abandoned.clone());
         loop {
-            let bounds = self.cluster.offsets(link, &self.to).await?;
-            if bounds.end >= end {
+            let now = leader.bounds(Visibility::Durable).await.map_err(Reached::Failed)?.end;
+            if now >= end {
                 return Ok(());
             }
-            let behind = LogError::Broker(format!("{}: committed up to {}, written up to {end}", self.to, bounds.end));
-            retry.after(behind, Duration::ZERO).await?;
+            match retry.after(LogError::Broker(String::new()), Duration::ZERO).await {
+                Ok(()) => {}
+                Err(LogError::Closed) => return Err(Reached::Failed(LogError::Closed)),
+                Err(_) => return Err(Reached::No(now)),
+            }
         }
     }
+}
+
+/// Why an end was not reached.
+enum Reached {
+    /// The partition still ends here.
+    No(Offset),
+    Failed(LogError),
 }
 
 /// Adds what else is accepted, up to the size of a group; gives back what no longer fits. Batches stay whole.

@@ -18,7 +18,8 @@ use fluvio_spu_schema::server::update_offset::{OffsetUpdate, UpdateOffsetsReques
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::cluster::{Cluster, Struggle, TRUNCATION_PATIENCE};
+use super::cluster::{Cluster, Struggle};
+use super::leader::{self, FETCH_BYTES, FETCH_BYTES_MAX};
 use super::link::{Frame, Link, LinkLost, Pending};
 use super::reader::Chunk;
 use super::retry::Retry;
@@ -27,10 +28,6 @@ use crate::batch::Record;
 use crate::error::LogError;
 use crate::log::{Offset, Partition, Visibility};
 
-/// Bytes of one answer of the SPU; more when a batch does not fit.
-const FETCH_BYTES: i32 = 4 << 20;
-/// The largest batch an SPU takes, and its header.
-const FETCH_BYTES_MAX: i32 = 34 << 20;
 /// Bytes of keys and values handed over at a time.
 const CHUNK_BYTES: usize = 1 << 20;
 /// Silence after which the SPU is asked for the end of the log, to tell a quiet partition from a dead stream.
@@ -44,7 +41,7 @@ const GAP_ATTEMPTS: u32 = 4;
 pub(super) struct Tail {
     cluster: Arc<Cluster>,
     of: Partition,
-    isolation: Isolation,
+    sees: Visibility,
     /// Offset of the next record to hand over.
     position: Offset,
     fetch_bytes: i32,
@@ -62,8 +59,8 @@ enum End {
     TooSmall,
     /// An offset did not follow.
     Gap { to: Offset },
-    /// The log ends before the position.
-    Behind { end: Offset },
+    /// The log ends before the position; that may pass within `patience`.
+    Behind { end: Offset, patience: Duration },
     /// It cannot go on.
     Fatal(LogError),
 }
@@ -83,6 +80,7 @@ impl From<LogError> for End {
 /// An open stream.
 struct Stream {
     link: Link,
+    isolation: Isolation,
     request: Pending,
     /// Name of the stream at the SPU, known from its first answer on.
     session: Option<u32>,
@@ -99,12 +97,8 @@ impl Tail {
         sees: Visibility,
         chunks: mpsc::Sender<Chunk>,
     ) -> Self {
-        let isolation = match sees {
-            Visibility::Durable => Isolation::ReadCommitted,
-            Visibility::Written => Isolation::ReadUncommitted,
-        };
         let struggle = Struggle::new(cluster.clone());
-        Self { cluster, of, isolation, position, fetch_bytes: FETCH_BYTES, chunks, struggle }
+        Self { cluster, of, sees, position, fetch_bytes: FETCH_BYTES, chunks, struggle }
     }
 
     /// Hands over records until nobody wants them, the log closes or an error is final.
@@ -121,14 +115,14 @@ impl Tail {
 
     async fn follow(&mut self) -> Result<(), LogError> {
         let mut away = Retry::new(self.cluster.config.outage_limit, self.cluster.closing.clone());
-        let mut below = Retry::new(TRUNCATION_PATIENCE, self.cluster.closing.clone());
+        let mut below: Option<Retry> = None;
         let mut gaps = 0;
         loop {
             let before = self.position;
             let end = self.stream().await;
             if self.position > before {
                 away.worked();
-                below.worked();
+                below = None;
                 gaps = 0;
             }
             match end {
@@ -139,10 +133,11 @@ impl Tail {
                     self.reopen("lost", &error);
                     away.after(error, Duration::ZERO).await?;
                 }
-                End::Behind { end } => {
+                End::Behind { end, patience } => {
                     let wanted = self.position;
                     let error = LogError::Broker(format!("{} ends at {end}, position is {wanted}", self.of));
                     self.reopen("behind", &error);
+                    let below = below.get_or_insert_with(|| Retry::new(patience, self.cluster.closing.clone()));
                     match below.after(error, Duration::from_millis(100)).await {
                         Err(LogError::Broker(_)) => {
                             return Err(LogError::Truncated { partition: self.of.clone(), wanted, end });
@@ -166,8 +161,11 @@ impl Tail {
 
     fn reopen(&mut self, why: &'static str, error: &LogError) {
         metrics::counter!("millrace_log_fluvio_reopened_total", "why" => why).increment(1);
-        tracing::warn!(partition = %self.of, position = self.position, why, %error, "stream opened anew");
-        self.struggle.tell(error);
+        if self.struggle.tell(error) {
+            tracing::warn!(partition = %self.of, position = self.position, why, %error, "stream opened anew");
+        } else {
+            tracing::debug!(partition = %self.of, position = self.position, why, %error, "stream opened anew");
+        }
     }
 
     /// Asks for more at a time: a batch is larger than one answer.
@@ -195,23 +193,24 @@ impl Tail {
 
     async fn open(&mut self) -> Result<Stream, End> {
         metrics::counter!("millrace_log_fluvio_connections_total", "for" => "read").increment(1);
-        let mut link = self.cluster.open(&self.of).await?;
-        let bounds = self.cluster.offsets(&mut link, &self.of).await?;
+        let mut leader = self.cluster.open(&self.of).await?;
+        let bounds = leader.bounds(self.sees).await.inspect_err(|_| self.cluster.forget(&self.of))?;
         if self.position < bounds.start {
             return Err(self.trimmed(bounds.start));
         }
-        // Records that are written and not yet committed lie past this end.
-        if self.position > bounds.end && self.isolation == Isolation::ReadCommitted {
-            return Err(End::Behind { end: bounds.end });
+        if self.position > bounds.end {
+            return Err(End::Behind { end: bounds.end, patience: leader.patience() });
         }
+        let isolation = leader.isolation(self.sees);
+        let mut link = leader.link;
         let mut request = DefaultStreamFetchRequest::default();
         request.topic = self.of.topic.to_string();
         request.partition = self.of.index;
         request.fetch_offset = self.position as i64;
         request.max_bytes = self.fetch_bytes;
-        request.isolation = self.isolation;
+        request.isolation = isolation;
         let request = link.send(request, self.cluster.config.request_limit).await?;
-        Ok(Stream { link, request, session: None, probe: None, stalled_probes: 0 })
+        Ok(Stream { link, isolation, request, session: None, probe: None, stalled_probes: 0 })
     }
 
     async fn receive(&mut self, mut stream: Stream) -> Result<std::convert::Infallible, End> {
@@ -246,12 +245,9 @@ impl Tail {
 
     /// The partition is silent: is there nothing, or does it not come?
     fn probed(&mut self, stream: &mut Stream, answer: FetchOffsetsResponse) -> Result<(), End> {
-        let found = answer.topics.into_iter().flat_map(|topic| topic.partitions).next();
-        let end = found.filter(|found| found.error_code == ErrorCode::None).map(|found| found.last_stable_offset);
-        let end = end.and_then(|end| u64::try_from(end).ok());
-        let end = end.ok_or_else(|| LinkLost::new(format!("{}: the SPU no longer leads it", self.of)))?;
-        if end < self.position && self.isolation == Isolation::ReadCommitted {
-            return Err(End::Behind { end });
+        let end = leader::watermark(answer).map_err(|reason| LinkLost::new(format!("{}: {reason}", self.of)))?.end;
+        if end < self.position && stream.isolation == Isolation::ReadCommitted {
+            return Err(LinkLost::new(format!("{}: the log ends at {end} for the moment", self.of)).into());
         }
         if end <= self.position {
             stream.stalled_probes = 0;
@@ -332,7 +328,7 @@ impl Tail {
             let next = self.position + chunk.len() as u64;
             self.chunks.send(Ok(chunk)).await.map_err(|_| End::Unwanted)?;
             self.position = next;
-            if self.isolation == Isolation::ReadCommitted {
+            if self.sees == Visibility::Durable {
                 self.cluster.know(&self.of, next);
             }
         }

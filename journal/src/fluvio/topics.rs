@@ -50,7 +50,7 @@ impl Cluster {
             }
         }
         for index in 0..spec.partitions {
-            self.bounds_once(&Partition { topic: spec.name.clone(), index }).await.map_err(|error| match error {
+            self.probe(&Partition { topic: spec.name.clone(), index }).await.map_err(|error| match error {
                 LogError::UnknownPartition(partition) => LogError::Broker(format!("{partition} is not there yet")),
                 other => other,
             })?;

@@ -17,6 +17,8 @@ use journal::{
     Visibility,
 };
 
+use crate::conformance;
+
 /// The cluster to test on; says once, past the capture of test output, when there is none.
 fn endpoint() -> Option<String> {
     static SAID: Once = Once::new();
@@ -366,4 +368,33 @@ async fn every_acknowledged_record_is_read_once_and_in_order() -> Result<()> {
     ));
     log.close().await?;
     topic.delete().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn conforms() -> Result<()> {
+    let Some(endpoint) = endpoint() else { return Ok(()) };
+    let prefix = format!("it{:07x}", fastrand::u32(..) >> 4);
+    let of = endpoint.clone();
+    let suite = conformance::Suite {
+        open: &move || {
+            let endpoint = of.clone();
+            Box::pin(async move {
+                let log = FluvioLog::connect(FluvioConfig::new(endpoint)).await.expect("the cluster is there");
+                Arc::new(log) as Arc<dyn Log>
+            })
+        },
+        prefix: prefix.clone(),
+        trims_exactly: false,
+        exclusive: false,
+    };
+    conformance::run(&suite).await;
+    let log = FluvioLog::connect(FluvioConfig::new(&endpoint)).await?;
+    let admin = FluvioAdmin::connect_with_config(&FluvioClusterConfig::new(&endpoint)).await?;
+    for (name, _) in log.topics().await? {
+        if name.starts_with(&prefix) {
+            admin.delete::<FluvioTopic>(name.to_string()).await?;
+        }
+    }
+    log.close().await?;
+    Ok(())
 }
