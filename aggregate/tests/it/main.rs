@@ -10,3 +10,4 @@ mod core_naive;
 mod core_replay;
 mod core_support;
 mod redis_server;
+mod shell;
