@@ -1,1 +1,44 @@
-fn main() {}
+//! Millrace: live prices of many venues, one trustworthy price per instrument.
+
+mod cli;
+mod commands;
+mod config;
+mod health;
+mod pipeline;
+mod telemetry;
+mod terminal;
+mod topics;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    // Both of rustls' providers are linked; this one is meant.
+    if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
+        eprintln!("error: another TLS provider was installed first");
+        return ExitCode::FAILURE;
+    }
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Causes in one line; a list of mistakes brings its own lines.
+            eprintln!("error: {}", format!("{error:#}").trim_end());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main]
+async fn run(cli: Cli) -> anyhow::Result<()> {
+    match cli.command.unwrap_or(Command::Up(cli.up)) {
+        Command::Up(args) => commands::up::up(&args).await,
+        Command::Run { stage, file } => commands::up::one(stage, &file.file).await,
+        Command::Check { file } => commands::check::run(&file),
+        Command::Doctor { file } => commands::doctor::run(&file).await,
+        Command::Tail(args) => commands::tail::run(&args).await,
+        other => anyhow::bail!("{other:?} is not built yet"),
+    }
+}

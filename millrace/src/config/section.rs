@@ -140,7 +140,7 @@ impl<'a> Section<'a> {
     }
 
     /// Ends the reading: every field that nobody asked for is a mistake.
-    pub(crate) fn finish(self, context: &mut Context) {
+    pub(crate) fn finish(&self, context: &mut Context) {
         for field in self.fields {
             if self.asked.contains(&field.name.as_str()) {
                 continue;
@@ -157,7 +157,7 @@ impl<'a> Section<'a> {
 }
 
 /// The candidate at an edit distance of at most 2, and below the name's length.
-fn nearest<'a>(name: &str, candidates: &[&'a str]) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(name: &str, candidates: &[&'a str]) -> Option<&'a str> {
     candidates
         .iter()
         .map(|candidate| (distance(name, candidate), *candidate))

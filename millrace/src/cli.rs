@@ -1,0 +1,139 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Turns exchange data into things people rely on: one trustworthy price per instrument, an exchange, a lake.
+///
+/// Without a command: `up`.
+#[derive(Debug, Parser)]
+#[command(name = "millrace", version, about, long_about = None, args_conflicts_with_subcommands = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) up: UpArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Runs the whole pipeline in this process until Ctrl-C
+    Up(UpArgs),
+    /// Runs one stage, for stages on different machines that share a Fluvio cluster
+    Run {
+        /// The stage
+        #[arg(value_enum)]
+        stage: Stage,
+        #[command(flatten)]
+        file: FileArgs,
+    },
+    /// Reads a pipeline file and tells every mistake in it, with its place and the mend
+    Check {
+        /// The file
+        #[arg(default_value = "pipeline.yaml")]
+        file: PathBuf,
+    },
+    /// Asks whether the log, the cache and the venues are reachable and sane
+    Doctor {
+        #[command(flatten)]
+        file: FileArgs,
+    },
+    /// Prints a topic's records as JSON lines, and goes on as they come
+    Tail(TailArgs),
+    /// Puts recorded frames through the whole pipeline, in a data directory of its own
+    Replay(ReplayArgs),
+    /// Copies the log consistently, while the program runs or not
+    Backup {
+        /// A folder that does not exist yet
+        to: PathBuf,
+        #[command(flatten)]
+        file: FileArgs,
+    },
+    /// Puts a backup back into an empty data directory
+    Restore {
+        /// The backup's folder
+        from: PathBuf,
+        #[command(flatten)]
+        file: FileArgs,
+    },
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct UpArgs {
+    /// The pipeline file
+    #[arg(value_name = "FILE", default_value = "pipeline.yaml")]
+    pub(crate) file: PathBuf,
+    /// Plain log lines also on a terminal
+    #[arg(long)]
+    pub(crate) no_live: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct FileArgs {
+    /// The pipeline file
+    #[arg(long, short, value_name = "FILE", default_value = "pipeline.yaml")]
+    pub(crate) file: PathBuf,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct TailArgs {
+    /// The topic: ticks, prices, candles, control, dead-letters
+    pub(crate) topic: String,
+    /// One partition; all of them when not given
+    #[arg(long)]
+    pub(crate) partition: Option<u32>,
+    /// An offset, `start`, `end`, or `-N` for the last N of each partition
+    #[arg(long, default_value = "-10", allow_hyphen_values = true)]
+    pub(crate) from: String,
+    /// Stops at the records that are there now
+    #[arg(long)]
+    pub(crate) no_follow: bool,
+    /// Stops after so many records
+    #[arg(long)]
+    pub(crate) limit: Option<u64>,
+    #[command(flatten)]
+    pub(crate) file: FileArgs,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ReplayArgs {
+    /// Recorded frames: lines of `recv_ns FRAME`, plain or gzip
+    #[arg(required = true)]
+    pub(crate) frames: Vec<PathBuf>,
+    /// How fast: a factor of the recorded time, or `max`
+    #[arg(long, default_value = "max")]
+    pub(crate) speed: String,
+    /// The source in the pipeline file whose format the frames have
+    #[arg(long, default_value = "binance")]
+    pub(crate) source: String,
+    /// Where the replay's log and snapshots go; a new folder beside the pipeline's when not given
+    #[arg(long)]
+    pub(crate) data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) file: FileArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Stage {
+    /// Venue connectors: venues to `ticks`
+    Ingest,
+    /// Composite prices and candles: `ticks` to `prices`, `candles` and the cache
+    Aggregate,
+    /// REST, WebSocket, server-sent events
+    Api,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+        let cli = Cli::try_parse_from(["millrace"]).expect("no command is up");
+        assert!(cli.command.is_none());
+        assert_eq!(cli.up.file, PathBuf::from("pipeline.yaml"));
+    }
+}

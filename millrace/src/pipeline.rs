@@ -1,0 +1,168 @@
+//! A pipeline at work: the stages of one file, started in the order of the flow and stopped together.
+
+use std::sync::Arc;
+
+use aggregate::cache::{MemoryCache, PriceCache, RedisCache, RedisCacheConfig};
+use aggregate::shell::{CLOCK_EVERY, SNAPSHOT_EVERY, Shell, ShellConfig};
+use anyhow::Context as _;
+use api::{ApiConfig, Deps, HealthRegistry, Server};
+use ingest::{Ingest, IngestConfig};
+use journal::Log;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Pipeline;
+use crate::{health, topics};
+
+/// Which stages run in this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stages {
+    pub(crate) simulate: bool,
+    pub(crate) ingest: bool,
+    pub(crate) aggregate: bool,
+    pub(crate) api: bool,
+}
+
+impl Stages {
+    /// All of them.
+    pub(crate) const ALL: Self = Self { simulate: true, ingest: true, aggregate: true, api: true };
+}
+
+/// A pipeline at work.
+pub(crate) struct Running {
+    pub(crate) log: Arc<dyn Log>,
+    pub(crate) cache: Arc<dyn PriceCache>,
+    /// Where each venue is simulated: name, kind, address.
+    pub(crate) simulated: Vec<String>,
+    /// Where the API answers.
+    pub(crate) address: Option<std::net::SocketAddr>,
+    venues: Option<sim::Handle>,
+    tasks: JoinSet<anyhow::Result<()>>,
+    stop: CancellationToken,
+}
+
+impl Running {
+    /// Starts the stages. Whatever can be refused is refused before anything runs: ports first, then the log.
+    ///
+    /// # Errors
+    /// A port in use, a log in use or out of reach, a cache address that cannot be used.
+    pub(crate) async fn start(
+        pipeline: &Pipeline,
+        stages: Stages,
+        metrics: PrometheusHandle,
+        stop: CancellationToken,
+    ) -> anyhow::Result<Self> {
+        let log = topics::open(&pipeline.log, &pipeline.data_dir).await?;
+        let cache = open_cache(pipeline)?;
+        let health = HealthRegistry::new();
+        let mut running = Self {
+            log: Arc::clone(&log),
+            cache: Arc::clone(&cache),
+            simulated: Vec::new(),
+            address: None,
+            venues: None,
+            tasks: JoinSet::new(),
+            stop,
+        };
+        let server = if stages.api { Some(running.bind(pipeline, metrics, &health)?) } else { None };
+        if let Some(config) = pipeline.simulate.clone().filter(|_| stages.simulate) {
+            let handle = sim::Venues::start(config).await?;
+            running.simulated = handle
+                .addresses()
+                .map(|(name, kind, address)| format!("{name} ({}) on http://{address}", kind.name()))
+                .collect();
+            running.venues = Some(handle);
+        }
+        if stages.aggregate {
+            running.aggregate(pipeline, &health).await?;
+        }
+        if stages.ingest {
+            running.ingest(pipeline, &health)?;
+        }
+        if let Some(server) = server {
+            let stop = running.stop.clone();
+            running.tasks.spawn(async move {
+                server.run(stop).await;
+                Ok(())
+            });
+        }
+        Ok(running)
+    }
+
+    fn bind(
+        &mut self,
+        pipeline: &Pipeline,
+        metrics: PrometheusHandle,
+        health: &HealthRegistry,
+    ) -> anyhow::Result<Server> {
+        let mut config = ApiConfig::new(pipeline.server.listen, pipeline.instruments.clone());
+        config.host_names = pipeline.server.host_names.clone();
+        config.fresh_for = pipeline.cache.ttl;
+        let mut deps = Deps::new(Arc::clone(&self.log), Arc::clone(&self.cache));
+        deps.metrics = Some(metrics);
+        deps.health = health.clone();
+        let server = Server::bind(config, deps)?;
+        self.address = Some(server.local_addr());
+        Ok(server)
+    }
+
+    async fn aggregate(&mut self, pipeline: &Pipeline, health: &HealthRegistry) -> anyhow::Result<()> {
+        let config = ShellConfig {
+            rules: Arc::new(pipeline.prices.clone()),
+            snapshots: pipeline.data_dir.join("snapshots"),
+            snapshot_every: SNAPSHOT_EVERY,
+            clock_every: Some(CLOCK_EVERY),
+        };
+        let shell = Shell::start(Arc::clone(&self.log), config, Arc::clone(&self.cache), self.stop.clone()).await?;
+        health::watch_aggregation(health, shell.statuses());
+        self.tasks.spawn(async move { shell.join().await.context("the aggregation stopped") });
+        Ok(())
+    }
+
+    fn ingest(&mut self, pipeline: &Pipeline, health: &HealthRegistry) -> anyhow::Result<()> {
+        let ingest = Ingest::new(IngestConfig::new(pipeline.sources.clone()))?;
+        health::watch_ingest(health, ingest.status());
+        let (log, stop) = (Arc::clone(&self.log), self.stop.clone());
+        self.tasks.spawn(async move { ingest.run(log, stop).await.context("ingest stopped") });
+        Ok(())
+    }
+
+    /// Waits until the stop is asked for or a stage fails, then stops everything: who writes before what is
+    /// written to, the log last.
+    ///
+    /// # Errors
+    /// The first failure.
+    pub(crate) async fn finish(mut self) -> anyhow::Result<()> {
+        let mut result = Ok(());
+        while let Some(ended) = self.tasks.join_next().await {
+            // No stage ends by itself, so the end of one is the end of all.
+            self.stop.cancel();
+            let ended = ended.unwrap_or_else(|error| Err(anyhow::anyhow!("a stage panicked: {error}")));
+            if result.is_ok() {
+                result = ended;
+            }
+        }
+        if let Some(venues) = self.venues.take() {
+            venues.stop().await;
+        }
+        let closed = self.log.close().await;
+        result.and(closed.map_err(Into::into))
+    }
+}
+
+/// The cache of a pipeline. A Redis server need not be there yet.
+///
+/// # Errors
+/// When its address cannot be used.
+pub(crate) fn open_cache(pipeline: &Pipeline) -> anyhow::Result<Arc<dyn PriceCache>> {
+    let settings = &pipeline.cache;
+    Ok(match &settings.redis {
+        None => Arc::new(MemoryCache::new(settings.ttl)),
+        Some(url) => Arc::new(RedisCache::start(RedisCacheConfig {
+            url: url.clone(),
+            ttl: settings.ttl,
+            instruments: pipeline.instruments.clone(),
+        })?),
+    })
+}

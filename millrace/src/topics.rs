@@ -1,0 +1,62 @@
+//! The topics of a pipeline and the log that carries them.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use journal::embedded::{EmbeddedConfig, EmbeddedLog};
+use journal::fluvio::{FluvioConfig, FluvioLog};
+use journal::{Log, Retention, TopicSpec};
+use model::topic;
+
+use crate::config::{BackEnd, LogSettings};
+
+/// Topics whose records are few: they are kept this long whatever the age configured for the others.
+const SLOW_TOPICS_AGE: Duration = Duration::from_secs(30 * 86_400);
+/// Bytes that a slow topic may have.
+const SLOW_TOPICS_BYTES: u64 = 256 << 20;
+
+/// Opens or reaches the log and makes sure that its topics are there.
+///
+/// # Errors
+/// When the log is in use, damaged or out of reach, or a topic has another number of partitions.
+pub(crate) async fn open(settings: &LogSettings, data_dir: &Path) -> anyhow::Result<Arc<dyn Log>> {
+    let log: Arc<dyn Log> = match &settings.back_end {
+        BackEnd::Embedded { sync, total_bytes } => {
+            let config = EmbeddedConfig { sync: *sync, total_bytes: Some(*total_bytes), ..EmbeddedConfig::default() };
+            let dir = data_dir.join("log");
+            std::fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
+            Arc::new(EmbeddedLog::open(&dir, config).await?)
+        }
+        BackEnd::Fluvio { endpoint } => {
+            let mut config = FluvioConfig::new(endpoint.clone());
+            config.replication = settings.replication;
+            Arc::new(FluvioLog::connect(config).await?)
+        }
+    };
+    for spec in specs(settings) {
+        log.create_topic(&spec).await?;
+    }
+    Ok(log)
+}
+
+/// Every topic with its partitions and bounds.
+fn specs(settings: &LogSettings) -> Vec<TopicSpec> {
+    let fast = Retention { age: Some(settings.retain_age), bytes: Some(settings.retain_bytes) };
+    let slow = Retention { age: Some(SLOW_TOPICS_AGE.max(settings.retain_age)), bytes: Some(SLOW_TOPICS_BYTES) };
+    [
+        (topic::TICKS, settings.partitions, fast),
+        (topic::PRICES, settings.partitions, fast),
+        (topic::CANDLES, settings.partitions, slow),
+        (topic::CONTROL, 1, slow),
+        (topic::DEAD_LETTERS, 1, slow),
+    ]
+    .map(|(name, partitions, retention)| TopicSpec {
+        name: name.into(),
+        partitions,
+        replication: settings.replication,
+        retention,
+    })
+    .into()
+}
