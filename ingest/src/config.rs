@@ -56,8 +56,8 @@ impl SourceConfig {
             connector,
             instruments: instruments.iter().map(listed).collect(),
             endpoints: connector.endpoints(),
-            channels: vec![Channel::Trades, Channel::Quotes, Channel::Ticker],
-            quotes_from: QuotesFrom::default(),
+            channels: connector.channels().to_vec(),
+            quotes_from: connector.quotes_from(),
             poll_every: Duration::from_secs(60),
             rules,
         })
@@ -91,6 +91,9 @@ impl SourceConfig {
         if self.channels.is_empty() {
             refuse("no channels".into());
         }
+        for channel in self.channels.iter().filter(|channel| !self.connector.channels().contains(channel)) {
+            refuse(format!("channel {channel:?} not allowed: {} has none", self.connector.name()));
+        }
         let (mut names, mut symbols) = (BTreeSet::new(), BTreeSet::new());
         for listed in &self.instruments {
             if !names.insert(listed.instrument) {
@@ -110,6 +113,9 @@ impl SourceConfig {
             refuse(format!("websocket address {websocket:?} must begin with ws:// or wss://"));
         }
         let rest = &self.endpoints.rest;
+        if self.connector.wants_symbol_in_rest() && !rest.contains("{symbol}") {
+            refuse(format!("rest address {rest:?} must have {{symbol}} in it"));
+        }
         if !rest.starts_with("http://") && !rest.starts_with("https://") {
             refuse(format!("rest address {rest:?} must begin with http:// or https://"));
         }

@@ -161,6 +161,21 @@ pub trait Connector: Send + Sync + fmt::Debug {
     /// The symbol of an instrument as the venue's stream messages spell it.
     fn symbol(&self, instrument: &Instrument) -> String;
 
+    /// The channels that the venue can serve, streamed or polled.
+    fn channels(&self) -> &'static [Channel] {
+        &[Channel::Trades, Channel::Quotes, Channel::Ticker]
+    }
+
+    /// The best source of quotes here, where nobody configured one.
+    fn quotes_from(&self) -> QuotesFrom {
+        QuotesFrom::BestBidAsk
+    }
+
+    /// Whether the REST address is a template with `{symbol}` in it.
+    fn wants_symbol_in_rest(&self) -> bool {
+        false
+    }
+
     /// The address to connect to for this plan.
     fn websocket_url(&self, endpoints: &Endpoints, plan: &Plan) -> String {
         let _ = plan;

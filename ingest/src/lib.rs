@@ -16,6 +16,7 @@ mod intake;
 pub mod json;
 pub mod levels;
 mod outlet;
+mod pace;
 pub mod refusal;
 pub mod replay;
 pub mod stamp;

@@ -72,6 +72,19 @@ impl Counter {
         Seen::Gap(0)
     }
 
+    /// The venue says that `id` is its newest trade: how many we lack that were not told as missing yet.
+    /// They may still come, and count then.
+    pub fn expect(&mut self, id: u64) -> Option<u64> {
+        let Some(newest) = self.newest else {
+            self.restart(id);
+            return None;
+        };
+        let missing = id.checked_sub(newest).filter(|missing| *missing > 0)?;
+        self.forget(newest, missing);
+        self.newest = Some(id);
+        Some(missing)
+    }
+
     /// The newest id.
     pub const fn newest(&self) -> Option<u64> {
         self.newest
@@ -156,6 +169,15 @@ mod tests {
         assert_eq!(ids.see(105 + Counter::WINDOW), Seen::Gap(Counter::WINDOW - 1));
         assert_eq!(ids.see(105), Seen::Repeat, "out of the window");
         assert_eq!(ids.see(106), Seen::New, "just inside it");
+    }
+
+    #[test]
+    fn what_the_venue_says_is_newest_is_expected() {
+        let mut ids = Counter::default();
+        assert_eq!(ids.expect(9), None, "the first word is where we begin");
+        assert_eq!([ids.see(10), ids.see(9)], [Seen::New, Seen::Repeat]);
+        assert_eq!([ids.expect(10), ids.expect(8), ids.expect(13), ids.expect(13)], [None, None, Some(3), None]);
+        assert_eq!([ids.see(12), ids.see(12), ids.see(14)], [Seen::New, Seen::Repeat, Seen::New]);
     }
 
     #[test]

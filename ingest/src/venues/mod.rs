@@ -39,6 +39,9 @@
 //! table of bad inputs (`support::bad_inputs` feeds the ones that every decoder must refuse).
 
 pub mod binance;
+pub mod coinbase;
+pub mod kraken;
+pub mod rest_ticker;
 
 use crate::connector::Connector;
 
@@ -48,4 +51,4 @@ pub fn by_name(name: &str) -> Option<&'static dyn Connector> {
 }
 
 /// Every venue.
-pub const ALL: &[&dyn Connector] = &[&binance::Binance];
+pub const ALL: &[&dyn Connector] = &[&binance::Binance, &coinbase::Coinbase, &kraken::Kraken, &rest_ticker::RestTicker];

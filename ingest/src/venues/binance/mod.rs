@@ -79,7 +79,10 @@ impl Connector for Binance {
     }
 
     fn websocket_url(&self, endpoints: &Endpoints, _plan: &Plan) -> String {
-        format!("{}/stream", endpoints.websocket)
+        // An address with a path of its own stands as it is.
+        let address = endpoints.websocket.trim_end_matches('/');
+        let host = address.split_once("://").map_or(address, |(_, host)| host);
+        if host.contains('/') { address.into() } else { format!("{address}/stream") }
     }
 
     fn subscribe(&self, plan: &Plan, feeds: &[Feed], out: &mut Vec<String>) {
