@@ -351,8 +351,14 @@ impl Ledger {
         self.post(movement(trade.seller, trade.quote, trade.notional - trade.seller_fee, 0, sold), journal);
         if fees != 0 {
             let reference = Reference { order: 0, trade: trade.trade };
-            let fee =
-                Movement { account: house, asset: trade.quote, kind: PostingKind::Fee, available: fees, held: 0, reference };
+            let fee = Movement {
+                account: house,
+                asset: trade.quote,
+                kind: PostingKind::Fee,
+                available: fees,
+                held: 0,
+                reference,
+            };
             self.post(fee, journal);
         }
         self.assert_conserved(trade.base);

@@ -3,8 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use model::exchange::AccountId;
-use model::{Instrument, Name, Price, Quantity, UnixNanos};
+use model::exchange::{
+    AccountId, ExchangeLimits, ExecutionKind, MarketRules, OrderKind, Phase, Reason, SelfTrade, TimeInForce, Trail,
+};
+use model::{Instrument, Name, Price, Quantity, Side, UnixNanos};
 
 use crate::balance::{AssetId, AssetTotals, Balance, Ledger, Pending};
 use crate::fee::FeeMeter;
@@ -264,6 +266,87 @@ macro_rules! state_of_enum {
             }
         }
     };
+}
+
+state_of_enum!(Side { Buy, Sell });
+state_of_enum!(OrderKind { Limit, Market, Stop, StopLimit, TrailingStop });
+state_of_enum!(SelfTrade { Allow, CancelNewest, CancelOldest, CancelBoth, Decrement });
+state_of_enum!(Phase { PreOpen, Auction, Open, Halted, Closed });
+state_of_enum!(ExecutionKind { Accepted, Rejected, Trade, Cancelled, Amended, Triggered, Decremented, Busted, Done });
+state_of!(ExchangeLimits { open_orders_max, ids_max, ids_ttl_ns, book_snapshot_every, indicative_every_ns });
+state_of!(MarketRules {
+    instrument,
+    tick,
+    lot,
+    min_notional,
+    max_notional,
+    max_quantity,
+    band_bps,
+    protection_bps,
+    maker_bps,
+    taker_bps,
+    self_trade,
+    reference
+});
+
+impl State for Reason {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.push(*self as u8);
+    }
+
+    fn get(from: &mut Source<'_>) -> Result<Self, SnapshotError> {
+        Self::from_u8(u8::get(from)?).ok_or(SnapshotError::Invalid("reason"))
+    }
+}
+
+impl State for TimeInForce {
+    fn put(&self, out: &mut Vec<u8>) {
+        let number = match self {
+            Self::Gtc => 0,
+            Self::Ioc => 1,
+            Self::Fok => 2,
+            Self::Day => 3,
+            Self::Gtd(_) => 4,
+        };
+        out.push(number);
+        if let Self::Gtd(until) = self {
+            until.put(out);
+        }
+    }
+
+    fn get(from: &mut Source<'_>) -> Result<Self, SnapshotError> {
+        Ok(match u8::get(from)? {
+            0 => Self::Gtc,
+            1 => Self::Ioc,
+            2 => Self::Fok,
+            3 => Self::Day,
+            4 => Self::Gtd(UnixNanos::get(from)?),
+            _ => return Err(SnapshotError::Invalid("time in force")),
+        })
+    }
+}
+
+impl State for Trail {
+    fn put(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Price(price) => {
+                out.push(0);
+                price.put(out);
+            }
+            Self::Bps(bps) => {
+                out.push(1);
+                bps.put(out);
+            }
+        }
+    }
+
+    fn get(from: &mut Source<'_>) -> Result<Self, SnapshotError> {
+        Ok(match u8::get(from)? {
+            0 => Self::Price(Price::get(from)?),
+            1 => Self::Bps(u32::get(from)?),
+            _ => return Err(SnapshotError::Invalid("trail")),
+        })
+    }
 }
 
 state_of!(Balance { available, held });

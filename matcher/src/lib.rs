@@ -1,3 +1,4 @@
 //! Price-time books and the exchange state machine over them and the ledger.
 
 pub mod book;
+pub mod exchange;

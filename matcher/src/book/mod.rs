@@ -15,7 +15,6 @@ mod report;
 mod runs;
 
 pub use depth::Depth;
-pub(crate) use depth::side_index;
 pub use ids::IdIndex;
 pub use index::{SlotIndex, Tag};
 pub use limit::{Book, NewOrder};

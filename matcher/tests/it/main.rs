@@ -1,6 +1,9 @@
 //! What the books and the exchange promise, tried from the outside.
 #![allow(clippy::unwrap_used)]
 
+mod auditor;
 mod book_cases;
 mod book_differential;
+mod conservation;
 mod naive;
+mod workload;

@@ -1,0 +1,185 @@
+//! The memory of client order ids: what each was for and what became of it.
+
+use model::exchange::{ClientOrderId, ExecutionKind, Reason};
+
+use crate::book::{SlotIndex, Tag};
+
+/// What became of a command, as far as it must be told again. The fields of the order itself are in the repeated
+/// command, which is the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Outcome {
+    pub(super) kind: ExecutionKind,
+    pub(super) reason: Option<Reason>,
+    pub(super) given: Option<i128>,
+    pub(super) limit: Option<i128>,
+    /// The order, 0 for none; for a pending withdrawal its number.
+    pub(super) order: u64,
+    pub(super) filled: u64,
+    pub(super) open: u64,
+    pub(super) notional: i128,
+    /// Its limit in ticks, 0 for none.
+    pub(super) ticks: i64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Remembered {
+    pub(super) account: u32,
+    pub(super) id: ClientOrderId,
+    /// Of the command's content.
+    pub(super) fingerprint: u64,
+    pub(super) offset: u64,
+    pub(super) sent_at: i64,
+    pub(super) at: i64,
+    pub(super) outcome: Outcome,
+}
+
+/// A ring of the newest ids, with an index. What falls out moves `floor` up, so that an id that could have been
+/// forgotten is refused as too old rather than taken for new.
+#[derive(Debug, Clone)]
+pub(super) struct Requests {
+    ring: Vec<Remembered>,
+    /// Where the oldest one is.
+    head: usize,
+    len: usize,
+    capacity: usize,
+    index: SlotIndex,
+    /// Commands sent at or before this time may be forgotten ones.
+    pub(super) floor: i64,
+}
+
+/// Hash of an account's id, keyed so that nobody can choose ids that collide.
+#[inline]
+pub(super) fn hash_of(seed: u64, account: u32, id: &ClientOrderId) -> u64 {
+    let mut state = seed ^ u64::from(account).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    for chunk in id.as_bytes().chunks(8) {
+        let mut word = [0u8; 8];
+        word[..chunk.len()].copy_from_slice(chunk);
+        state = fold(state ^ u64::from_le_bytes(word), 0xa076_1d64_78bd_642f ^ seed.rotate_left(32));
+    }
+    fold(state ^ id.as_bytes().len() as u64, 0xe703_7ed1_a0b4_28db ^ seed)
+}
+
+/// Both halves of the 128-bit product, folded.
+#[inline]
+const fn fold(a: u64, b: u64) -> u64 {
+    let product = (a as u128).wrapping_mul((b | 1) as u128);
+    product as u64 ^ (product >> 64) as u64
+}
+
+/// Fingerprint of a command's content.
+pub(super) fn fingerprint(bytes: &[u8]) -> u64 {
+    let mut state = bytes.len() as u64 ^ 0x8ebc_6af0_9c88_c6e3;
+    for chunk in bytes.chunks(8) {
+        let mut word = [0u8; 8];
+        word[..chunk.len()].copy_from_slice(chunk);
+        state = fold(state ^ u64::from_le_bytes(word), 0x5895_65a3_d73c_9b17).wrapping_add(state.rotate_left(23));
+    }
+    state
+}
+
+impl Requests {
+    pub(super) fn new(capacity: u32) -> Self {
+        Self {
+            ring: Vec::new(),
+            head: 0,
+            len: 0,
+            capacity: capacity as usize,
+            index: SlotIndex::default(),
+            floor: i64::MIN,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    #[inline]
+    pub(super) fn find(&self, hash: u64, account: u32, id: &ClientOrderId) -> Option<&Remembered> {
+        let is_it = |slot: u32| {
+            let known = &self.ring[slot as usize];
+            known.account == account && known.id == *id
+        };
+        self.index.find(Tag::of_hash(hash), is_it).map(|slot| &self.ring[slot as usize])
+    }
+
+    /// Forgets what is older than `since`, and the oldest ones while there are more than allowed; at most a few
+    /// a call, so that no command pays for many.
+    #[inline]
+    pub(super) fn forget(&mut self, seed: u64, since: i64) {
+        for _ in 0..4 {
+            if self.len == 0 || self.ring[self.head].at >= since && self.len < self.capacity {
+                return;
+            }
+            self.forget_oldest(seed);
+        }
+    }
+
+    fn forget_oldest(&mut self, seed: u64) {
+        let old = self.ring[self.head];
+        self.index.remove(Tag::of_hash(hash_of(seed, old.account, &old.id)), self.head as u32);
+        self.floor = self.floor.max(old.sent_at);
+        self.head += 1;
+        if self.head == self.capacity {
+            self.head = 0;
+        }
+        self.len -= 1;
+    }
+
+    /// Remembers an id that is not known.
+    #[inline]
+    pub(super) fn remember(&mut self, seed: u64, hash: u64, entry: Remembered) {
+        if self.len >= self.capacity {
+            self.forget_oldest(seed);
+        }
+        // The ring grows at its end until it is full once; only then does it wrap.
+        let at = if self.ring.len() < self.capacity {
+            self.ring.push(entry);
+            self.ring.len() - 1
+        } else {
+            let at = (self.head + self.len) % self.ring.len();
+            self.ring[at] = entry;
+            at
+        };
+        self.index.insert(Tag::of_hash(hash), at as u32);
+        self.len += 1;
+    }
+
+    fn reindex(&mut self, seed: u64) {
+        self.index = SlotIndex::with_capacity(self.len);
+        for at in 0..self.len {
+            let place = (self.head + at) % self.ring.len();
+            let entry = &self.ring[place];
+            self.index.insert(Tag::of_hash(hash_of(seed, entry.account, &entry.id)), place as u32);
+        }
+    }
+
+    /// Changes how many are remembered; what is too much goes, oldest first.
+    pub(super) fn resize(&mut self, seed: u64, capacity: u32) {
+        while self.len > capacity as usize {
+            self.forget_oldest(seed);
+        }
+        let kept: Vec<Remembered> = self.iter().copied().collect();
+        self.ring = kept;
+        (self.head, self.capacity) = (0, capacity as usize);
+        self.reindex(seed);
+    }
+
+    /// What is remembered, oldest first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Remembered> {
+        (0..self.len).map(|at| &self.ring[(self.head + at) % self.ring.len()])
+    }
+
+    /// From what was remembered, oldest first.
+    pub(super) fn restore(seed: u64, capacity: u32, floor: i64, entries: Vec<Remembered>) -> Self {
+        let len = entries.len();
+        let mut requests =
+            Self { ring: entries, head: 0, len, capacity: capacity as usize, index: SlotIndex::default(), floor };
+        requests.reindex(seed);
+        requests
+    }
+
+    /// Bytes of memory held.
+    pub(super) fn bytes(&self) -> usize {
+        self.ring.capacity() * size_of::<Remembered>() + self.index.bytes()
+    }
+}
