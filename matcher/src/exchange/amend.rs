@@ -53,7 +53,6 @@ impl Exchange {
         let less = self.recs[slot as usize].lots - lots;
         if less > 0 {
             self.shrink_resting(slot, less, out);
-            self.recs[slot as usize].lots = lots;
         }
         let party = self.party(slot);
         self.report_order(ExecutionKind::Amended, &party, None, out);

@@ -158,6 +158,8 @@ impl Exchange {
                 self.close(younger, reason, out);
                 self.close(older, reason, out);
             }
+            SelfTrade::Decrement if self.recs[older as usize].oco != NONE => self.close(older, reason, out),
+            SelfTrade::Decrement if self.recs[younger as usize].oco != NONE => self.close(younger, reason, out),
             SelfTrade::Decrement => {
                 let lots = self.recs[older as usize].open.min(self.recs[younger as usize].open);
                 self.decrement(older, lots, out);

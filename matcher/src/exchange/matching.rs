@@ -115,8 +115,8 @@ impl Exchange {
         u64::try_from(lots).unwrap_or(u64::MAX)
     }
 
-    /// Keeps an account from trading with itself; how the incoming order ends, if it does. An order by quote
-    /// amount cannot shrink by a quantity, so under `decrement` it ends as the newest.
+    /// Keeps an account from trading with itself; how the incoming order ends, if it does. What cannot shrink by a
+    /// quantity goes as a whole under `decrement`: an incoming order by quote amount, a resting one of a pair.
     fn prevent(&mut self, slot: u32, party: &mut Party, out: &mut Outputs) -> Option<End> {
         let newest = Some(End::Cancelled(Reason::SelfTradePrevented));
         match party.rec.self_trade {
@@ -131,6 +131,10 @@ impl Exchange {
                 newest
             }
             SelfTrade::Decrement if party.quote.is_some() => newest,
+            SelfTrade::Decrement if self.recs[slot as usize].oco != NONE => {
+                self.close(slot, Reason::SelfTradePrevented, out);
+                None
+            }
             SelfTrade::Decrement => {
                 let lots = party.rec.open.min(self.recs[slot as usize].open);
                 self.decrement(slot, lots, out);
@@ -144,9 +148,10 @@ impl Exchange {
         }
     }
 
-    /// Takes `lots` off an order in hand, and what it no longer needs off its hold.
+    /// Takes `lots` off an order in hand, off its quantity as well, and what it no longer needs off its hold.
     fn shrink_party(&mut self, party: &mut Party, lots: u64, out: &mut Outputs) {
         party.rec.open -= lots;
+        party.rec.lots -= lots;
         let spare = party.rec.hold - self.markets[party.rec.market as usize].need(&party.rec);
         self.free_hold(party.id, party.account, &mut party.rec, spare, out);
     }

@@ -102,12 +102,11 @@ impl Requests {
         self.index.find(Tag::of_hash(hash), is_it).map(|slot| &self.ring[slot as usize])
     }
 
-    /// Forgets what is older than `since`, and the oldest ones while there are more than allowed; at most a few
-    /// a call, so that no command pays for many.
+    /// Forgets what is older than `since`; a few at a time, so that no command pays for many.
     #[inline]
     pub(super) fn forget(&mut self, seed: u64, since: i64) {
         for _ in 0..4 {
-            if self.len == 0 || self.ring[self.head].at >= since && self.len < self.capacity {
+            if self.len == 0 || self.ring[self.head].at >= since {
                 return;
             }
             self.forget_oldest(seed);

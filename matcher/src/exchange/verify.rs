@@ -60,7 +60,7 @@ impl Exchange {
         if let Some(client) = &rec.client {
             assert_eq!(self.open_by_client(account, client), Some(slot), "order {} by {client}", node.id);
         }
-        assert!(rec.open > 0 && rec.open + rec.filled <= rec.lots, "order {} has {} open", node.id, rec.open);
+        assert!(rec.open > 0 && rec.open + rec.filled == rec.lots, "order {} has {} open", node.id, rec.open);
         let need = match rec.oco {
             NONE => market.need(rec),
             // The limit order of a pair carries the larger need of the two.

@@ -6,4 +6,6 @@ mod book_cases;
 mod book_differential;
 mod conservation;
 mod naive;
+mod replay;
+mod requests;
 mod workload;

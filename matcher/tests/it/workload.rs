@@ -1,7 +1,8 @@
 //! Random commands of every kind, from a seed: few accounts, few prices, so that everything meets everything.
 
+use matcher::exchange::Outputs;
 use model::exchange::{
-    AccountId, Command, CommandBody, ExchangeLimits, KillScope, MarketRules, NewOrder, OrderKind, OrderRef, Phase,
+    AccountId, Command, CommandBody, ExchangeLimits, ExecutionKind, KillScope, MarketRules, NewOrder, OrderKind, OrderRef, Phase,
     SelfTrade, TimeInForce, Trail,
 };
 use model::{Instrument, Origin, Price, Quantity, Side, UnixNanos};
@@ -14,12 +15,13 @@ pub(crate) struct Workload {
     offset: u64,
     sequence: u64,
     clock: i64,
-    orders: u64,
+    known: Vec<(AccountId, u64)>,
     accounts: u32,
     markets: [Instrument; 2],
     phase: [Phase; 2],
     recent: Vec<Command>,
     trades: u64,
+    released: u32,
 }
 
 fn rules(instrument: Instrument, self_trade: SelfTrade) -> MarketRules {
@@ -47,12 +49,13 @@ impl Workload {
             offset: 0,
             sequence: 0,
             clock: START,
-            orders: 0,
+            known: vec![],
             accounts,
             markets: [market("BTC-USDT"), market("ETH-USDT")],
             phase: [Phase::Open; 2],
             recent: vec![],
             trades: 0,
+            released: 0,
         }
     }
 
@@ -68,7 +71,7 @@ impl Workload {
         }
         all.extend(bodies.into_iter().map(|body| self.wrap(AccountId::HOUSE, body)).collect::<Vec<_>>());
         for account in 1..=self.accounts {
-            for (asset, amount) in [("BTC", 1_000), ("ETH", 1_000), ("USDT", 100_000)] {
+            for (asset, amount) in [("BTC", 1_000), ("ETH", 1_000), ("USDT", 60_000)] {
                 let amount = Quantity::from_raw(amount * ONE).unwrap();
                 let body = CommandBody::Deposit { asset: asset.parse().unwrap(), amount };
                 all.push(self.wrap(AccountId(account), body));
@@ -87,9 +90,17 @@ impl Workload {
         (offset, Command { origin, ts, account, request: None, sent_at: ts, body })
     }
 
-    /// How many trades there were, so that busts name real ones.
-    pub(crate) fn saw_trades(&mut self, count: usize) {
-        self.trades += count as u64;
+    /// Learns from what came of the last command which orders and trades there are.
+    pub(crate) fn saw(&mut self, out: &Outputs) {
+        self.trades += out.trades.len() as u64;
+        for execution in out.executions.iter().filter(|execution| execution.kind == ExecutionKind::Accepted) {
+            if let Some(order) = &execution.order {
+                if self.known.len() >= 100 {
+                    self.known.swap_remove(self.random.usize(0..100));
+                }
+                self.known.push((execution.account, order.id));
+            }
+        }
     }
 
     /// The next command.
@@ -98,14 +109,17 @@ impl Workload {
         let draw = self.random.u32(0..1_000);
         let (account, body) = match draw {
             0..560 => (account, CommandBody::Place(self.order())),
-            560..760 => (account, CommandBody::Cancel { order: self.known() }),
-            760..840 => (account, self.amend()),
+            560..700 => {
+                let (account, order) = self.known(account);
+                (account, CommandBody::Cancel { order })
+            }
+            700..840 => self.amend(account),
             840..870 => (account, self.pair()),
             870..880 => (account, CommandBody::CancelAll { instrument: self.random.bool().then(|| self.market()) }),
             880..890 => (account, self.dead_man()),
             890..950 => (account, self.money()),
-            950..975 => (AccountId::HOUSE, CommandBody::Clock),
-            975..990 => (AccountId::HOUSE, self.phases()),
+            950..980 => (AccountId::HOUSE, CommandBody::Clock),
+            980..988 => (AccountId::HOUSE, self.phases()),
             _ => (AccountId::HOUSE, self.admin()),
         };
         if self.random.u32(0..50) == 0 {
@@ -162,7 +176,6 @@ impl Workload {
     }
 
     fn order(&mut self) -> NewOrder {
-        self.orders += 1;
         let (market, side) = (self.market(), self.side());
         let mut order = NewOrder::limit(market, side, self.quantity(), self.price());
         order.self_trade = match self.random.u32(0..12) {
@@ -219,20 +232,20 @@ impl Workload {
         order
     }
 
-    /// An order that may exist, by its number or its client's.
-    fn known(&mut self) -> OrderRef {
-        if self.random.u32(0..4) == 0 {
-            OrderRef::Client(format!("c{}", self.random.u32(0..5_000)).parse().unwrap())
-        } else {
-            OrderRef::Id(self.orders.saturating_sub(self.random.u64(0..200)))
+    /// An order that may exist, by its number or its client's; mostly its owner's.
+    fn known(&mut self, account: AccountId) -> (AccountId, OrderRef) {
+        if self.known.is_empty() || self.random.u32(0..8) == 0 {
+            return (account, OrderRef::Client(format!("c{}", self.random.u32(0..5_000)).parse().unwrap()));
         }
+        let (owner, id) = self.known[self.random.usize(0..self.known.len())];
+        (if self.random.u32(0..20) == 0 { account } else { owner }, OrderRef::Id(id))
     }
 
-    fn amend(&mut self) -> CommandBody {
-        let order = self.known();
+    fn amend(&mut self, account: AccountId) -> (AccountId, CommandBody) {
+        let (account, order) = self.known(account);
         let price = self.random.bool().then(|| self.price());
-        let quantity = self.random.bool().then(|| self.quantity());
-        CommandBody::Amend { order, price, quantity }
+        let quantity = (self.random.u32(0..3) != 0).then(|| self.quantity());
+        (account, CommandBody::Amend { order, price, quantity })
     }
 
     fn pair(&mut self) -> CommandBody {
@@ -278,11 +291,18 @@ impl Workload {
     fn admin(&mut self) -> CommandBody {
         let account = AccountId(self.random.u32(1..=self.accounts));
         match self.random.u32(0..8) {
-            0 => CommandBody::Kill { scope: KillScope::Account(account), on: false },
-            1 => CommandBody::Kill { scope: KillScope::Account(account), on: self.random.u32(0..3) == 0 },
-            2 => CommandBody::Kill { scope: KillScope::Market(self.market()), on: self.random.u32(0..4) == 0 },
-            3 | 4 => CommandBody::Kill { scope: KillScope::Market(self.market()), on: false },
-            5 => {
+            0 => CommandBody::Kill { scope: KillScope::Account(account), on: self.random.u32(0..3) == 0 },
+            1 => CommandBody::Kill { scope: KillScope::Market(self.market()), on: self.random.u32(0..12) == 0 },
+            2 | 3 => {
+                // Nobody stays killed for long.
+                self.released = (self.released + 1) % (self.accounts + 2);
+                let scope = match self.released.checked_sub(self.accounts) {
+                    Some(market) => KillScope::Market(self.markets[market as usize]),
+                    None => KillScope::Account(AccountId(self.released + 1)),
+                };
+                CommandBody::Kill { scope, on: false }
+            }
+            4 | 5 => {
                 let trade = self.trades.saturating_sub(self.random.u64(0..20)) / 2;
                 CommandBody::Bust { instrument: self.market(), trade }
             }
