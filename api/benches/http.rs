@@ -31,7 +31,6 @@ async fn requests() -> anyhow::Result<()> {
         bail!("wrk is missing: it makes the load; install it with `apt-get install wrk`");
     }
     let server = server::Running::start(Duration::from_millis(100)).await?;
-    let mut results = Vec::new();
     for (path, connections) in [("/prices/BTCUSDT", 64), ("/prices/BTCUSDT", 256), ("/prices", 64)] {
         let mut rates = Vec::new();
         for _ in 0..RUNS {
@@ -41,10 +40,10 @@ async fn requests() -> anyhow::Result<()> {
         rates.sort_by(|one, other| one.requests_per_second.total_cmp(&other.requests_per_second));
         let median = rates.swap_remove(RUNS / 2);
         println!(
-            "GET {path:<16} {connections:>4} connections: {:>8.0} requests/s, p50 {}, p99 {}, errors {}",
-            median.requests_per_second, median.p50, median.p99, median.errors
+            "GET {path:<16} {connections:>4} connections: {:>8.0} requests/s, p50 {}, p99 {}, errors {}; \
+             CPU a request: server {:.1} µs, wrk {:.1} µs",
+            median.requests_per_second, median.p50, median.p99, median.errors, median.server_us, median.wrk_us
         );
-        results.push(median);
     }
     let stats = server.cache_stats();
     let reads = stats.hits + stats.misses + stats.expired;
@@ -59,10 +58,23 @@ struct Load {
     p50: String,
     p99: String,
     errors: u64,
+    server_us: f64,
+    wrk_us: f64,
+}
+
+/// CPU seconds of this process, and of the children that have ended.
+fn cpu_seconds() -> anyhow::Result<(f64, f64)> {
+    // proc(5): fields 14 to 17, in hundredths of a second; the second field may hold spaces, so count after it.
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let fields: Vec<&str> = stat.rsplit(')').next().context("no fields")?.split_whitespace().collect();
+    let sum = |at: usize| -> anyhow::Result<f64> {
+        Ok((fields[at].parse::<f64>()? + fields[at + 1].parse::<f64>()?) / 100.0)
+    };
+    Ok((sum(11)?, sum(13)?))
 }
 
 fn wrk(url: &str, connections: u32) -> anyhow::Result<Load> {
-    let start = Instant::now();
+    let (start, before) = (Instant::now(), cpu_seconds()?);
     let output = Command::new("wrk")
         .args(["--threads", "1", "--latency", "--connections", &connections.to_string()])
         .args(["--duration", &format!("{RUN_SECONDS}s"), url])
@@ -77,7 +89,12 @@ fn wrk(url: &str, connections: u32) -> anyhow::Result<Load> {
     let broken = after("Socket errors:").map_or(0, |counts| {
         counts.split(|letter: char| !letter.is_ascii_digit()).filter_map(|count| count.parse::<u64>().ok()).sum()
     });
+    let after_cpu = cpu_seconds()?;
+    let line = text.lines().find(|line| line.contains(" requests in ")).context("wrk gives no count")?;
+    let requests: f64 = line.split_whitespace().next().context("wrk gives no count")?.parse()?;
     Ok(Load {
+        server_us: (after_cpu.0 - before.0) * 1e6 / requests,
+        wrk_us: (after_cpu.1 - before.1) * 1e6 / requests,
         requests_per_second: after("Requests/sec:").context("wrk gives no rate")?.parse()?,
         p50: after("50%").context("wrk gives no median")?,
         p99: after("99%").context("wrk gives no 99th percentile")?,

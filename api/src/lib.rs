@@ -4,6 +4,7 @@
 //! rendered once when they are published, never per request or per client.
 
 mod catalog;
+mod clock;
 mod config;
 mod error;
 mod health;

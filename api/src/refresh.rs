@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use journal::{Appender, Batch, Log, LogError, Partition, Priority};
 use model::Instrument;
@@ -14,6 +14,7 @@ use serde::Serialize;
 use tokio::sync::oneshot;
 
 use crate::catalog::AssetIndex;
+use crate::clock::unix_now;
 
 /// A request in the topic `control`, as its JSON has it.
 #[derive(Debug, Serialize)]
@@ -81,7 +82,7 @@ impl Refreshes {
     pub(crate) fn expect(&self) -> Expected<'_> {
         // Microseconds of the day's clock, so that a restarted server does not use an id again, and below 2^53,
         // so that every JSON reader keeps its digits.
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_micros() as u64);
+        let now = unix_now().0.unsigned_abs() / 1_000;
         let next = |last: u64| Some(now.max(last + 1));
         let last = self.last_id.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).unwrap_or_else(|last| last);
         let id = now.max(last + 1);

@@ -23,6 +23,7 @@ pub(crate) struct StallGuard {
 
 impl StallGuard {
     pub(crate) fn new(stream: TcpStream, timeout: Duration, place: OwnedSemaphorePermit) -> Self {
+        metrics::gauge!("millrace_api_connections").increment(1.0);
         Self { stream, timeout, timer: None, stalled: false, _place: place }
     }
 
@@ -42,6 +43,12 @@ impl StallGuard {
         metrics::counter!("millrace_api_closed_total", "reason" => "stalled").increment(1);
         let message = format!("the client took nothing for {} s", timeout.as_secs_f32());
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, message)))
+    }
+}
+
+impl Drop for StallGuard {
+    fn drop(&mut self) {
+        metrics::gauge!("millrace_api_connections").decrement(1.0);
     }
 }
 

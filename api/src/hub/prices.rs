@@ -9,8 +9,8 @@ use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
 use bytes::Bytes;
 use journal::{Log, LogError, Offset, Partition, Record, Visibility};
+use model::Instrument;
 use model::topic::partition_for;
-use model::{Instrument, UnixNanos};
 use serde::Deserialize;
 
 use super::Hub;
@@ -18,6 +18,7 @@ use super::feed::Entry;
 use super::follow::{Begin, Consumer};
 use super::message::{Channel, Message};
 use crate::catalog::{AssetIndex, Catalog};
+use crate::clock::unix_now;
 use crate::view::{PriceView, Staleness, exact_number};
 
 /// A published price with what is sent of it.
@@ -48,11 +49,12 @@ impl Quotation {
         self.message.get_or_init(|| self.render(Staleness::Fresh))
     }
 
-    /// Nanoseconds since it was published; `now` serves for one that is older than this server's watch.
-    pub(crate) fn age(&self, now: UnixNanos) -> i64 {
+    /// Nanoseconds since it was published; for one that is older than this server's watch, since the tick
+    /// behind it was received.
+    pub(crate) fn age(&self) -> i64 {
         match self.received {
             Some(received) => i64::try_from(received.elapsed().as_nanos()).unwrap_or(i64::MAX),
-            None => now.since(self.price.price().ts_recv),
+            None => unix_now().since(self.price.price().ts_recv),
         }
     }
 
@@ -129,6 +131,8 @@ pub(crate) struct Prices {
     hub: Arc<Hub>,
     partitions: u32,
     touched: Vec<AssetIndex>,
+    /// Nanoseconds from the receipt of the tick behind the newest price to its way out, signed.
+    lag: metrics::Gauge,
 }
 
 /// The one field that a refresh waits for.
@@ -144,7 +148,7 @@ impl Prices {
     const LOOK_BACK: u64 = 4_096;
 
     pub(crate) fn new(hub: Arc<Hub>, partitions: u32) -> Self {
-        Self { hub, partitions, touched: Vec::new() }
+        Self { hub, partitions, touched: Vec::new(), lag: metrics::gauge!("millrace_api_price_lag_ns") }
     }
 
     /// The asset that a record is about, by its key.
@@ -156,6 +160,9 @@ impl Prices {
         match CachedPrice::from_json(record.value.clone()) {
             Ok(price) => {
                 let price = Arc::new(price);
+                if received.is_some() {
+                    self.lag.set(unix_now().since(price.price().ts_recv) as f64);
+                }
                 let newest = self.hub.board.offer(index, &price, received);
                 // Only news goes out: a record that is read twice, or is older than the cache's, does not.
                 if Arc::ptr_eq(&newest.price, &price) || newest.version() == price.version() {

@@ -1,14 +1,13 @@
 //! `GET /prices` and `GET /prices/{asset}`.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use aggregate::cache::CachedPrice;
 use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use model::UnixNanos;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -99,8 +98,7 @@ fn current(state: &ServerState, index: AssetIndex, cached: Option<&Arc<CachedPri
         return Some(state.hub.board.offer(index, cached, Some(Instant::now())).json());
     }
     let last = state.hub.board.newest(index)?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
-    let age_ns = last.age(UnixNanos(i64::try_from(now).unwrap_or(i64::MAX)));
+    let age_ns = last.age();
     let fresh_for = i64::try_from(state.config.fresh_for.as_nanos()).unwrap_or(i64::MAX);
     Some(if age_ns <= fresh_for { last.json() } else { last.stale_json(age_ns) })
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use api::PartHealth;
+use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::json;
 
 use crate::support::Harness;
@@ -45,4 +46,11 @@ async fn a_closed_log_is_named() {
 async fn metrics_need_a_recorder() {
     let harness = Harness::start().await;
     harness.get("/metrics").await.is_error(503, "no_metrics", &["keeps no metrics"]);
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let store = Arc::clone(&harness.store);
+    let harness = Harness::with_metrics(store, recorder.handle()).await;
+    metrics::with_local_recorder(&recorder, || metrics::counter!("millrace_test_total", "venue" => "x").increment(3));
+    let answer = harness.get("/metrics").await;
+    assert_eq!((answer.status, answer.header("content-type")), (200, "text/plain; version=0.0.4"));
+    assert!(answer.text.contains("millrace_test_total{venue=\"x\"} 3"), "{}", answer.text);
 }

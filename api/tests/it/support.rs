@@ -8,6 +8,7 @@ use aggregate::cache::{CachedPrice, MemoryCache, PriceCache};
 use api::{ApiConfig, Deps, Server};
 use journal::embedded::{EmbeddedConfig, EmbeddedLog, SyncPolicy};
 use journal::{Batch, Log, Partition, Priority, Retention, TopicSpec};
+use metrics_exporter_prometheus::PrometheusHandle;
 use model::{
     BestLevel, Candle, Cause, CompositePrice, Constituent, ConstituentState, Instrument, Interval, Notional, Origin,
     Price, PriceStatus, PublishReason, Quantity, Quote, RulesHash, Side, Tick, TickBody, TickFlags, Trade, TradeId,
@@ -102,8 +103,18 @@ impl Harness {
     pub async fn with(store: Arc<Store>, change: impl FnOnce(&mut ApiConfig)) -> Self {
         let mut config = config();
         change(&mut config);
+        Self::run(store, config, None).await
+    }
+
+    /// Starts a server that shows these metrics.
+    pub async fn with_metrics(store: Arc<Store>, metrics: PrometheusHandle) -> Self {
+        Self::run(store, config(), Some(metrics)).await
+    }
+
+    async fn run(store: Arc<Store>, config: ApiConfig, metrics: Option<PrometheusHandle>) -> Self {
         let cache = Arc::new(MemoryCache::new(config.fresh_for));
-        let deps = Deps::new(Arc::clone(&store.log), Arc::clone(&cache) as Arc<dyn PriceCache>);
+        let mut deps = Deps::new(Arc::clone(&store.log), Arc::clone(&cache) as Arc<dyn PriceCache>);
+        deps.metrics = metrics;
         let server = Server::bind(config, deps.clone()).unwrap();
         let (address, cancel) = (server.local_addr(), CancellationToken::new());
         let task = tokio::spawn(server.run(cancel.clone()));
