@@ -129,7 +129,7 @@ impl Default for Config {
                 VenueConfig::on_port(VenueKind::Coinbase, 8082),
                 VenueConfig::on_port(VenueKind::Kraken, 8083),
             ],
-            journal_entries_max: 100_000,
+            journal_entries_max: 50_000,
         }
     }
 }

@@ -12,7 +12,7 @@ use super::mock;
 use super::rest::{RestReply, RestRequest};
 use super::truth::{Truth, TruthEntry, TruthRing};
 use crate::config::{Config, VenueConfig};
-use crate::faults::{Due, Fault, FaultError, FaultState};
+use crate::faults::{ChannelSet, Due, Fault, FaultError, FaultState};
 use crate::market::Market;
 use crate::venues::{Event, Protocol, Rules};
 
@@ -35,7 +35,7 @@ impl VenueCore {
     pub fn new(config: &Config, venue: &VenueConfig, start: UnixNanos) -> Self {
         let listed: Vec<_> = config.listed_on(venue).cloned().collect();
         let name = venue.name.as_str();
-        let market = Market::new(config.seed, name, &listed, venue.character);
+        let market = Market::new(config.seed, name, &listed, venue.character, trade_ids_from(config, start));
         let instruments: Vec<_> = listed.iter().map(|listed| listed.instrument).collect();
         let protocol = venue.kind.protocol(&market);
         let faults = FaultState::new(config.seed, name, venue.faults.clone());
@@ -183,19 +183,30 @@ impl VenueCore {
         self.refresh_faults();
     }
 
-    /// The indices of the channel and symbol that a fault names.
-    fn scope(&self, fault: &Fault) -> Result<(Option<usize>, Option<usize>), FaultError> {
+    /// The channels and the symbol that a fault names.
+    fn scope(&self, fault: &Fault) -> Result<(Option<ChannelSet>, Option<usize>), FaultError> {
         let (Fault::Silence { channel, symbol } | Fault::Drop { channel, symbol, .. }) = fault else {
             return Ok((None, None));
         };
         let known = self.protocol.channels();
         let channel = match channel {
             None => None,
-            Some(name) => Some(known.iter().position(|known| known == name).ok_or_else(|| FaultError::Channel {
-                channel: name.chars().take(40).collect(),
-                venue: self.name.clone(),
-                known: known.join(", "),
-            })?),
+            Some(name) => {
+                let named = |known: &str| {
+                    known
+                        .strip_prefix(name.as_str())
+                        .is_some_and(|rest| rest.is_empty() || rest.starts_with(['@', '-', '.']))
+                };
+                let set = (0..known.len()).filter(|at| named(known[*at])).fold(0, |set, at| set | 1 << at);
+                if set == 0 {
+                    return Err(FaultError::Channel {
+                        channel: name.chars().take(40).collect(),
+                        venue: self.name.clone(),
+                        known: known.join(", "),
+                    });
+                }
+                Some(set)
+            }
         };
         let symbol = match symbol {
             None => None,
@@ -306,6 +317,17 @@ impl VenueCore {
     /// Trades made since the start, whether or not anybody was told.
     pub fn trades(&self) -> u64 {
         self.market.feeds.iter().map(|feed| feed.day.trades()).sum()
+    }
+}
+
+/// What is added to trade ids. A run that begins now continues the ids of those before it, as a venue does: ids
+/// rise by less than a thousand a second. A run whose start is configured repeats its ids too.
+fn trade_ids_from(config: &Config, start: UnixNanos) -> u64 {
+    /// 2020-09-13, so that the ids stay short.
+    const SECONDS: i64 = 1_600_000_000;
+    match config.start {
+        Some(_) => 0,
+        None => u64::try_from(start.0 / 1_000_000_000 - SECONDS).unwrap_or(0) * 1_000,
     }
 }
 

@@ -8,7 +8,7 @@ use model::{Instrument, UnixNanos};
 use super::ConnectionId;
 use super::client::{Client, Outgoing};
 use super::truth::Truth;
-use crate::faults::{FaultState, spoil};
+use crate::faults::{FaultState, Verdict, spoil};
 use crate::text::TimeWriter;
 
 /// One channel of one instrument.
@@ -201,34 +201,39 @@ impl Hub {
         }
         let subscribers = std::mem::take(&mut self.streams[slot]);
         for subscriber in &subscribers {
-            let Some(client) = self.clients.get_mut(&subscriber.client) else { continue };
-            let own = shaped(&frame, shape, subscriber.enveloped, client);
-            if let Some((form, _)) = verdict.spoilt {
-                let (bytes, binary) = spoil(&own, form);
-                let bytes = Bytes::from(bytes);
-                client.push(if binary { Outgoing::Binary(bytes) } else { Outgoing::Text(bytes) }, self.now);
-            }
-            if lost {
-                continue;
-            }
-            let copies = 1 + usize::from(verdict.doubled);
-            self.frames_sent += copies as u64;
-            if verdict.reorder_within > 0 {
-                if client.held.is_empty() {
-                    client.held_since = self.now;
-                }
-                client.held.extend(std::iter::repeat_n(Outgoing::Text(own), copies));
-                if client.held.len() >= verdict.reorder_within as usize {
-                    release(client, &mut self.faults, self.now);
-                }
-            } else {
-                release(client, &mut self.faults, self.now);
-                for _ in 0..copies {
-                    client.push(Outgoing::Text(own.clone()), self.now);
-                }
-            }
+            self.deliver(*subscriber, &frame, shape, &verdict, lost);
         }
         self.streams[slot] = subscribers;
+    }
+
+    /// Gives a data frame to one connection, as the verdict has it.
+    fn deliver(&mut self, to: Subscriber, frame: &Bytes, shape: Shape, verdict: &Verdict, lost: bool) {
+        let Some(client) = self.clients.get_mut(&to.client) else { return };
+        let own = shaped(frame, shape, to.enveloped, client);
+        if let Some((form, _)) = verdict.spoilt {
+            let (bytes, binary) = spoil(&own, form);
+            let bytes = Bytes::from(bytes);
+            client.push(if binary { Outgoing::Binary(bytes) } else { Outgoing::Text(bytes) }, self.now);
+        }
+        if lost {
+            return;
+        }
+        let copies = 1 + usize::from(verdict.doubled);
+        self.frames_sent += copies as u64;
+        if verdict.reorder_within > 0 {
+            if client.held.is_empty() {
+                client.held_since = self.now;
+            }
+            client.held.extend(std::iter::repeat_n(Outgoing::Text(own), copies));
+            if client.held.len() >= verdict.reorder_within as usize {
+                release(client, &mut self.faults, self.now);
+            }
+        } else {
+            release(client, &mut self.faults, self.now);
+            for _ in 0..copies {
+                client.push(Outgoing::Text(own.clone()), self.now);
+            }
+        }
     }
 
     /// Sends a frame to one connection: an answer, a snapshot, a heartbeat. Only full silence keeps it back.

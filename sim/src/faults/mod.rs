@@ -9,10 +9,11 @@ use model::Instrument;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use malformed::spoil;
-pub(crate) use state::{Due, FaultState};
+pub(crate) use state::{ChannelSet, Due, FaultState, Verdict};
 
 /// Something a venue does wrong. `channel` and `symbol`, where a fault has them, narrow it: a channel by the
-/// venue's own name for it, a symbol as `BTC-USDT`; absent means all.
+/// venue's own name for it, with or without what the venue appends (`depth` is also `depth@100ms`, `book` also
+/// `book-25`, `orderbook` also `orderbook.50`), a symbol as `BTC-USDT`; absent means all.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Fault {

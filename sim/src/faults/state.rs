@@ -6,12 +6,15 @@ use crate::market::random::Random;
 #[derive(Debug)]
 struct Active {
     fault: Fault,
-    channel: Option<usize>,
+    channels: Option<ChannelSet>,
     symbol: Option<usize>,
     until: u64,
     /// When a repeated cut is due next.
     next_cut: u64,
 }
+
+/// Channels by their bits.
+pub(crate) type ChannelSet = u32;
 
 /// What becomes of one data frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -79,7 +82,7 @@ impl FaultState {
         now: u64,
         fault: Fault,
         lasts: Option<std::time::Duration>,
-        (channel, symbol): (Option<usize>, Option<usize>),
+        (channels, symbol): (Option<ChannelSet>, Option<usize>),
     ) -> Option<Due> {
         let due = match fault {
             Fault::Disconnect { every_ms: None, clean } => return Some(Due::Cut { clean }),
@@ -96,7 +99,7 @@ impl FaultState {
             _ => u64::MAX,
         };
         let until = lasts.map_or(u64::MAX, |lasts| now.saturating_add(nanos(lasts)));
-        self.active.push(Active { fault, channel, symbol, until, next_cut });
+        self.active.push(Active { fault, channels, symbol, until, next_cut });
         due
     }
 
@@ -136,8 +139,8 @@ impl FaultState {
             return verdict;
         }
         for active in &self.active {
-            let concerns =
-                active.channel.is_none_or(|only| only == channel) && active.symbol.is_none_or(|only| only == symbol);
+            let concerns = active.channels.is_none_or(|only| only >> channel & 1 == 1)
+                && active.symbol.is_none_or(|only| only == symbol);
             if !concerns {
                 continue;
             }
@@ -162,7 +165,7 @@ impl FaultState {
     /// Whether nothing at all is sent.
     pub(crate) fn all_silent(&self) -> bool {
         self.active.iter().any(|active| {
-            matches!(active.fault, Fault::Silence { .. }) && active.channel.is_none() && active.symbol.is_none()
+            matches!(active.fault, Fault::Silence { .. }) && active.channels.is_none() && active.symbol.is_none()
         })
     }
 
@@ -251,7 +254,7 @@ mod tests {
         let second = 1_000_000_000;
         let due = state.pop_scheduled(second).expect("due");
         assert!(state.pop_scheduled(8 * second).is_none());
-        assert_eq!(state.begin(second, due.fault, due.lasts, (Some(2), None)), None);
+        assert_eq!(state.begin(second, due.fault, due.lasts, (Some(0b100), None)), None);
         assert!(state.judge(2, 7).dropped && !state.judge(1, 7).dropped);
         assert_eq!(state.tick(5 * second), None);
         assert!(state.judge(2, 7).dropped);

@@ -69,8 +69,14 @@ pub(crate) struct Feed {
 pub(crate) const RECENT_MAX: usize = 50;
 
 impl Feed {
-    /// The feed of `config` on a venue.
-    pub(crate) fn new(seed: u64, venue: &str, config: InstrumentConfig, character: Character) -> Self {
+    /// The feed of `config` on a venue, whose trade ids begin above `trade_ids_from`.
+    pub(crate) fn new(
+        seed: u64,
+        venue: &str,
+        config: InstrumentConfig,
+        character: Character,
+        trade_ids_from: u64,
+    ) -> Self {
         let instrument = config.instrument;
         let mut random = Random::new(seed, &["feed", venue, instrument.as_str()]);
         let fair = FairPrice::new(seed, instrument.base(), config.price.raw(), config.motion);
@@ -80,7 +86,7 @@ impl Feed {
         let rate = u64::from(config.ticks_per_second);
         // 1.25 ticks an event, a quarter of the events trades: a fifth of the ticks are trades.
         let trades_24h = (86_400 * rate / 5).max(1) as i64;
-        let next_trade_id = 100_000_000 + random.below(900_000_000);
+        let next_trade_id = trade_ids_from + 100_000_000 + random.below(900_000_000);
         let mut feed = Self {
             book: Book { update_id: 10_000_000_000 + random.below(50_000_000_000), ..Book::default() },
             day: Day::new(lots_24h, config.price.raw() / config.tick.raw()),
@@ -279,7 +285,7 @@ mod tests {
     fn feed(name: &str) -> Feed {
         let config = InstrumentConfig::named(name.parse().expect("an instrument"));
         let character = Character { volume_share_pct: 50, half_spread_bps_100: 5, bias_bps_100: 20, lag_ms: 40 };
-        Feed::new(9, "kraken", config, character)
+        Feed::new(9, "kraken", config, character, 0)
     }
 
     #[test]

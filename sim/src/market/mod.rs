@@ -27,10 +27,16 @@ pub(crate) struct Market {
 }
 
 impl Market {
-    /// A venue's market.
-    pub(crate) fn new(seed: u64, venue: &str, listed: &[InstrumentConfig], character: Character) -> Self {
+    /// A venue's market, whose trade ids begin above `trade_ids_from`.
+    pub(crate) fn new(
+        seed: u64,
+        venue: &str,
+        listed: &[InstrumentConfig],
+        character: Character,
+        trade_ids_from: u64,
+    ) -> Self {
         let mut feeds: Vec<Feed> =
-            listed.iter().map(|config| Feed::new(seed, venue, config.clone(), character)).collect();
+            listed.iter().map(|config| Feed::new(seed, venue, config.clone(), character, trade_ids_from)).collect();
         let due = feeds.iter_mut().enumerate().map(|(index, feed)| Reverse((feed.gap(), index))).collect();
         Self { feeds, due }
     }

@@ -201,7 +201,7 @@ impl Handle {
         Ok((shared.frames_sent.load(Ordering::Relaxed), shared.trades.load(Ordering::Relaxed)))
     }
 
-    /// With [`Pace::Manual`]: lets this much time pass on every venue, and returns when every frame has been
+    /// With [`crate::Pace::Manual`]: lets this much time pass on every venue, and returns when every frame has been
     /// handed to its connection.
     ///
     /// # Errors

@@ -62,7 +62,10 @@ fn compare(matches: &[Value], truth: &[sim::TruthEntry]) {
     let mut compared = 0;
     for entry in truth {
         let Truth::Trade { id, price, quantity, taker_side, .. } = &entry.what else { continue };
-        let Some(seen) = matches.iter().find(|seen| seen["trade_id"].to_string() == id.to_string()) else { continue };
+        let Some(seen) = matches.iter().find(|seen| seen["trade_id"].as_u64().map(model::TradeId::Number) == Some(*id))
+        else {
+            continue;
+        };
         compared += 1;
         assert_eq!(seen["price"].as_str().unwrap().parse(), Ok(*price));
         assert_eq!(seen["size"].as_str().unwrap().parse(), Ok(*quantity));
