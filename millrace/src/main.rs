@@ -3,6 +3,7 @@
 mod cli;
 mod commands;
 mod config;
+mod control;
 mod health;
 mod pipeline;
 mod telemetry;
@@ -39,6 +40,8 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Check { file } => commands::check::run(&file),
         Command::Doctor { file } => commands::doctor::run(&file).await,
         Command::Tail(args) => commands::tail::run(&args).await,
-        other => anyhow::bail!("{other:?} is not built yet"),
+        Command::Replay(args) => commands::replay::run(&args).await,
+        Command::Backup { to, file } => commands::backup::backup(&to, &file).await,
+        Command::Restore { from, file } => commands::backup::restore(&from, &file).await,
     }
 }

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Pipeline;
+use crate::control::ControlDoor;
 use crate::{health, topics};
 
 /// Which stages run in this process.
@@ -53,7 +54,8 @@ impl Running {
         metrics: PrometheusHandle,
         stop: CancellationToken,
     ) -> anyhow::Result<Self> {
-        let log = topics::open(&pipeline.log, &pipeline.data_dir).await?;
+        let opened = topics::open(&pipeline.log, &pipeline.data_dir).await?;
+        let log = Arc::clone(&opened.log);
         let cache = open_cache(pipeline)?;
         let health = HealthRegistry::new();
         let mut running = Self {
@@ -79,6 +81,14 @@ impl Running {
         }
         if stages.ingest {
             running.ingest(pipeline, &health)?;
+        }
+        if let Some(embedded) = opened.embedded {
+            let door = ControlDoor::open(&pipeline.data_dir, embedded)?;
+            let stop = running.stop.clone();
+            running.tasks.spawn(async move {
+                door.serve(stop).await;
+                Ok(())
+            });
         }
         if let Some(server) = server {
             let stop = running.stop.clone();

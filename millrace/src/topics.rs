@@ -1,6 +1,6 @@
 //! The topics of a pipeline and the log that carries them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,28 +17,43 @@ const SLOW_TOPICS_AGE: Duration = Duration::from_secs(30 * 86_400);
 /// Bytes that a slow topic may have.
 const SLOW_TOPICS_BYTES: u64 = 256 << 20;
 
+/// A log that is open.
+#[derive(Debug, Clone)]
+pub(crate) struct OpenLog {
+    /// As the stages see it.
+    pub(crate) log: Arc<dyn Log>,
+    /// The embedded log itself, for what only it can do.
+    pub(crate) embedded: Option<Arc<EmbeddedLog>>,
+}
+
+/// Where the embedded log lies in a data directory.
+pub(crate) fn log_dir(data_dir: &Path) -> PathBuf {
+    data_dir.join("log")
+}
+
 /// Opens or reaches the log and makes sure that its topics are there.
 ///
 /// # Errors
 /// When the log is in use, damaged or out of reach, or a topic has another number of partitions.
-pub(crate) async fn open(settings: &LogSettings, data_dir: &Path) -> anyhow::Result<Arc<dyn Log>> {
-    let log: Arc<dyn Log> = match &settings.back_end {
+pub(crate) async fn open(settings: &LogSettings, data_dir: &Path) -> anyhow::Result<OpenLog> {
+    let open = match &settings.back_end {
         BackEnd::Embedded { sync, total_bytes } => {
             let config = EmbeddedConfig { sync: *sync, total_bytes: Some(*total_bytes), ..EmbeddedConfig::default() };
-            let dir = data_dir.join("log");
+            let dir = log_dir(data_dir);
             std::fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
-            Arc::new(EmbeddedLog::open(&dir, config).await?)
+            let embedded = Arc::new(EmbeddedLog::open(&dir, config).await?);
+            OpenLog { log: Arc::clone(&embedded) as Arc<dyn Log>, embedded: Some(embedded) }
         }
         BackEnd::Fluvio { endpoint } => {
             let mut config = FluvioConfig::new(endpoint.clone());
             config.replication = settings.replication;
-            Arc::new(FluvioLog::connect(config).await?)
+            OpenLog { log: Arc::new(FluvioLog::connect(config).await?), embedded: None }
         }
     };
     for spec in specs(settings) {
-        log.create_topic(&spec).await?;
+        open.log.create_topic(&spec).await?;
     }
-    Ok(log)
+    Ok(open)
 }
 
 /// Every topic with its partitions and bounds.

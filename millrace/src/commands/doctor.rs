@@ -89,7 +89,7 @@ async fn program(client: &reqwest::Client, base: &str) -> Finding {
 async fn log(pipeline: &Pipeline) -> Finding {
     let begun = Instant::now();
     let looked = async {
-        let log = topics::open(&pipeline.log, &pipeline.data_dir).await?;
+        let log = topics::open(&pipeline.log, &pipeline.data_dir).await?.log;
         let mut records = 0;
         for (topic, partitions) in log.topics().await? {
             for index in 0..partitions {

@@ -1,6 +1,8 @@
 //! One module for each command.
 
+pub(crate) mod backup;
 pub(crate) mod check;
 pub(crate) mod doctor;
+pub(crate) mod replay;
 pub(crate) mod tail;
 pub(crate) mod up;

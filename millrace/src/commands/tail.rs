@@ -25,7 +25,7 @@ pub(crate) async fn run(args: &TailArgs) -> anyhow::Result<()> {
     if is_millrace(&client, &running).await {
         return print(&client, &running, args).await;
     }
-    let log = topics::open(&pipeline.log, &pipeline.data_dir).await?;
+    let log = topics::open(&pipeline.log, &pipeline.data_dir).await?.log;
     let cache = Arc::new(aggregate::cache::MemoryCache::new(pipeline.cache.ttl));
     let config = ApiConfig::new(([127, 0, 0, 1], 0).into(), pipeline.instruments.clone());
     let server = Server::bind(config, Deps::new(Arc::clone(&log), cache))?;

@@ -1,0 +1,133 @@
+//! The door by which a command reaches the program that owns a data directory: a Unix socket in it.
+//!
+//! Only who may write the directory may open the socket, so the file system is the authentication. One JSON
+//! object a line in each direction: `{"backup": "/a/folder"}` is answered by `{"done": true}` or
+//! `{"error": "a sentence"}`.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use journal::embedded::EmbeddedLog;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio_util::sync::CancellationToken;
+
+use crate::commands::backup::{LOG_DIR, SNAPSHOTS_DIR, copy_snapshots};
+
+const SOCKET: &str = "control.sock";
+/// Bytes of a request or an answer, at most.
+const LINE_BYTES_MAX: u64 = 8 << 10;
+/// Time for a request to arrive.
+const REQUEST_WITHIN: Duration = Duration::from_secs(5);
+
+/// What can be asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Request {
+    /// Copy log and snapshots into a new folder, given by its absolute path.
+    Backup(PathBuf),
+}
+
+/// What is answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Answer {
+    Done(bool),
+    Error(String),
+}
+
+/// The open door of a running program.
+pub(crate) struct ControlDoor {
+    listener: UnixListener,
+    path: PathBuf,
+    data_dir: PathBuf,
+    log: Arc<EmbeddedLog>,
+}
+
+impl ControlDoor {
+    /// Opens the socket. Whoever calls this owns the log, so a socket that is there is a dead program's.
+    ///
+    /// # Errors
+    /// When the socket cannot be made.
+    pub(crate) fn open(data_dir: &Path, log: Arc<EmbeddedLog>) -> anyhow::Result<Self> {
+        let path = data_dir.join(SOCKET);
+        match std::fs::remove_file(&path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error).with_context(|| format!("cannot replace {}", path.display())),
+        }
+        let made = UnixListener::bind(&path).and_then(|listener| {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+            Ok(listener)
+        });
+        let listener = made.with_context(|| format!("cannot make {}", path.display()))?;
+        Ok(Self { listener, path, data_dir: data_dir.to_owned(), log })
+    }
+
+    /// Answers one caller after another until `stop`.
+    pub(crate) async fn serve(self, stop: CancellationToken) {
+        while let Some(accepted) = stop.run_until_cancelled(self.listener.accept()).await {
+            match accepted {
+                Ok((stream, _)) => {
+                    if let Err(error) = self.answer(stream).await {
+                        tracing::warn!(%error, "a command was not answered");
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "no command can be accepted at the moment");
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            }
+        }
+        // The next start replaces it as well.
+        let _ = std::fs::remove_file(&self.path);
+    }
+
+    async fn answer(&self, stream: UnixStream) -> anyhow::Result<()> {
+        let (read, mut write) = stream.into_split();
+        let mut line = String::new();
+        let mut reader = BufReader::new(read.take(LINE_BYTES_MAX));
+        tokio::time::timeout(REQUEST_WITHIN, reader.read_line(&mut line)).await.context("no request came")??;
+        let answer = match serde_json::from_str(&line) {
+            Ok(Request::Backup(to)) => match self.backup(&to).await {
+                Ok(()) => Answer::Done(true),
+                Err(error) => Answer::Error(format!("{error:#}")),
+            },
+            Err(error) => Answer::Error(format!("not a request: {error}")),
+        };
+        let mut text = serde_json::to_string(&answer)?;
+        text.push('\n');
+        write.write_all(text.as_bytes()).await?;
+        Ok(())
+    }
+
+    /// Copies log and snapshots below `to`.
+    pub(crate) async fn backup(&self, to: &Path) -> anyhow::Result<()> {
+        // Snapshots first: a snapshot must not be ahead of the log that it goes with.
+        copy_snapshots(&self.data_dir.join(SNAPSHOTS_DIR), &to.join(SNAPSHOTS_DIR))?;
+        self.log.backup(to.join(LOG_DIR)).await?;
+        Ok(())
+    }
+}
+
+/// Asks the program that owns `data_dir`; `None` when none runs.
+///
+/// # Errors
+/// When it refuses, or does not answer.
+pub(crate) async fn ask(data_dir: &Path, request: &Request) -> anyhow::Result<Option<()>> {
+    let Ok(stream) = UnixStream::connect(data_dir.join(SOCKET)).await else { return Ok(None) };
+    let (read, mut write) = stream.into_split();
+    let mut text = serde_json::to_string(request)?;
+    text.push('\n');
+    write.write_all(text.as_bytes()).await?;
+    let mut line = String::new();
+    BufReader::new(read.take(LINE_BYTES_MAX)).read_line(&mut line).await?;
+    match serde_json::from_str(&line).context("the running program ended before it answered")? {
+        Answer::Done(_) => Ok(Some(())),
+        Answer::Error(what) => anyhow::bail!(what),
+    }
+}
