@@ -51,7 +51,7 @@ pub struct FluvioConfig {
 }
 
 impl FluvioConfig {
-    /// The usual limits: connections 5 s, answers 10 s, calls 20 s, outages 60 s, closing 10 s; one replica.
+    /// The usual limits: connections 5 s, answers 10 s, calls 20 s, outages 120 s, closing 10 s; one replica.
     pub fn new(endpoint: impl Into<String>) -> Self {
         Self {
             endpoint: endpoint.into(),
@@ -59,7 +59,7 @@ impl FluvioConfig {
             connect_limit: Duration::from_secs(5),
             request_limit: Duration::from_secs(10),
             call_limit: Duration::from_secs(20),
-            outage_limit: Duration::from_secs(60),
+            outage_limit: Duration::from_secs(120),
             close_limit: Duration::from_secs(10),
         }
     }
@@ -74,8 +74,8 @@ impl FluvioConfig {
 ///
 /// **Delivery.** Records of an appender are stored in order. A batch without an answer is looked for in the
 /// tail of the partition and sent again only if it is not there. One case is left: a batch that an SPU had
-/// taken, that is not in the tail a quarter of a second after the connection ended, and that the SPU stores
-/// after all, is there twice. Consumers drop it by its cause, as they must on any log.
+/// taken, that is not in the tail a quarter of a second after the SPU answers again, and that it stores after
+/// all, is there twice. Consumers drop it by its cause, as they must on any log.
 ///
 /// **Reading.** No offset is skipped. A gap that stays is [`LogError::Gap`], a log that ends below a position
 /// handed out before is [`LogError::Truncated`] (on a replicated partition after five seconds: a leader that has

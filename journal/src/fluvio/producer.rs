@@ -27,8 +27,8 @@ use crate::log::{Offset, Partition, Visibility};
 const GROUP_BYTES: usize = 1 << 20;
 /// Records in a group, at most.
 const GROUP_RECORDS: usize = Batch::RECORDS_MAX;
-/// How long a batch without an answer is left to arrive before the tail is read back. Closing a connection
-/// does not recall what the SPU has already taken from it.
+/// How long a batch without an answer is left to arrive, once the SPU answers again, before the tail is read
+/// back. Closing a connection does not recall what the SPU has already taken from it.
 const SETTLE: Duration = Duration::from_millis(250);
 /// The task behind an appender.
 pub(super) struct Producer {
@@ -141,8 +141,7 @@ impl Producer {
                     } else {
                         tracing::debug!(partition = %self.to, %error, "batch not stored yet");
                     }
-                    let pause_min = if sending.unanswered { SETTLE } else { Duration::ZERO };
-                    retry.after(error, pause_min).await?;
+                    retry.after(error, Duration::ZERO).await?;
                 }
             }
         }
@@ -158,6 +157,8 @@ impl Producer {
             }
         };
         if sending.unanswered {
+            leader.bounds(Visibility::Durable).await?;
+            tokio::time::sleep(SETTLE).await;
             let found = self.read_back(&mut leader, &sending.packed).await?;
             let outcome = if found.is_some() { "arrived" } else { "missing" };
             metrics::counter!("millrace_log_fluvio_read_backs_total", "outcome" => outcome).increment(1);

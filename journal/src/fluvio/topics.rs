@@ -15,7 +15,7 @@ pub(super) const INCARNATION_TOPIC: &str = "incarnation";
 pub(super) const INCARNATION_KEY: &[u8] = b"incarnation";
 
 /// Segments are the unit in which Fluvio frees space, and the last one is scanned when an SPU starts.
-const SEGMENT_BYTES_MAX: u64 = 128 << 20;
+const SEGMENT_BYTES_MAX: u64 = 64 << 20;
 /// A batch has to fit into a segment.
 const SEGMENT_BYTES_MIN: u64 = 16 << 20;
 /// Segments that a bounded partition is divided into, about.
@@ -89,7 +89,7 @@ fn translate(spec: &TopicSpec) -> FluvioTopic {
     let bytes = spec.retention.bytes.unwrap_or(UNBOUNDED_BYTES).max(2 * SEGMENT_BYTES_MIN);
     let segment = (bytes / SEGMENTS).clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
     topic.set_storage(TopicStorageConfig {
-        segment_size: Some(u32::try_from(segment).expect("a segment is at most 128 MiB")),
+        segment_size: Some(u32::try_from(segment).expect("a segment is at most 64 MiB")),
         max_partition_size: Some(bytes),
     });
     topic
