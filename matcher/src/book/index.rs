@@ -23,6 +23,16 @@ impl Tag {
         Self(spread & !7 | (id & 7) as u32)
     }
 
+    /// The tag as a number.
+    pub const fn raw(self) -> u32 {
+        self.0
+    }
+
+    /// The tag from its number.
+    pub const fn from_raw(raw: u32) -> Self {
+        Self(raw)
+    }
+
     /// For a hash whose bits are all good.
     #[inline]
     pub const fn of_hash(hash: u64) -> Self {

@@ -126,7 +126,7 @@ impl Exchange {
             return Err(Refused::plain(Reason::LimitsInvalid));
         }
         if limits.ids_max != self.limits.ids_max {
-            self.requests.resize(self.seed, limits.ids_max);
+            self.requests.resize(limits.ids_max);
         }
         self.limits = limits;
         Ok(())

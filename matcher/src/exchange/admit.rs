@@ -6,6 +6,7 @@ use model::{Price, Quantity, Side};
 
 use super::market::Market;
 use super::order::{NEVER, Place, Rec};
+use super::requests::Client;
 use super::{Exchange, Refused, STOPS_MAX, TRAILING_MAX, requests, whole};
 use crate::book::{NONE, SLOTS_MAX};
 
@@ -28,7 +29,7 @@ impl Exchange {
     pub(super) fn admit(
         &self,
         account: AccountId,
-        client: Option<ClientOrderId>,
+        client: Option<Client>,
         order: &NewOrder,
     ) -> Result<Admitted, Refused> {
         let number = self.market_of(&order.instrument)?;
@@ -47,7 +48,7 @@ impl Exchange {
             self.check_room(account, market, order.kind)?;
         }
         if let Some(client) = client
-            && self.open_by_client(account.0, &client).is_some()
+            && self.open_by_tag(account.0, &client).is_some()
         {
             return Err(Refused::plain(Reason::IdReused));
         }
@@ -162,11 +163,11 @@ impl Exchange {
 
     /// The open order that an account placed under this client order id.
     pub(super) fn open_by_client(&self, account: u32, client: &ClientOrderId) -> Option<u32> {
-        if self.clients.is_empty() {
-            return None;
-        }
-        let tag = crate::book::Tag::of_hash(requests::hash_of(self.seed, account, client));
-        self.clients.find(tag, |slot| {
+        self.open_by_tag(account, &Client { id: *client, tag: requests::tag_of(self.seed, account, client) })
+    }
+
+    fn open_by_tag(&self, account: u32, client: &Client) -> Option<u32> {
+        self.clients.find(client.tag, |slot| {
             self.nodes.get(slot).tag == account && self.recs[slot as usize].client.as_ref() == Some(client)
         })
     }

@@ -59,7 +59,7 @@ use crate::book::{IdIndex, Nodes, SlotIndex};
 use accounts::AccountRow;
 use market::Market;
 use order::Rec;
-use requests::{Outcome, Remembered, Requests};
+use requests::{Client, Outcome, Remembered, Requests};
 use roles::Roles;
 use timers::Timers;
 
@@ -210,7 +210,7 @@ impl Exchange {
         self.do_leftover_work(out);
         match command.request {
             Some(id) => self.once(offset, command, id, out),
-            None => self.carry_out(command, out),
+            None => self.carry_out(command, None, out),
         }
         self.publish_books(out);
         self.assert_reserved();
@@ -219,7 +219,7 @@ impl Exchange {
 
     /// Carries a command out unless its id is remembered, and remembers what came of it.
     fn once(&mut self, offset: u64, command: &Command, id: ClientOrderId, out: &mut Outputs) {
-        self.requests.forget(self.seed, self.clock.saturating_sub(self.limits.ids_ttl_ns));
+        self.requests.forget(self.clock.saturating_sub(self.limits.ids_ttl_ns));
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.clear();
         scratch.push(command.body.number());
@@ -227,8 +227,8 @@ impl Exchange {
         let fingerprint = requests::fingerprint(&scratch);
         self.scratch = scratch;
         let account = command.account;
-        let hash = requests::hash_of(self.seed, account.0, &id);
-        if let Some(known) = self.requests.find(hash, account.0, &id) {
+        let tag = requests::tag_of(self.seed, account.0, &id);
+        if let Some(known) = self.requests.find(tag, account.0, &id) {
             if known.fingerprint == fingerprint {
                 let known = *known;
                 return self.tell_again(command, &known, out);
@@ -242,31 +242,32 @@ impl Exchange {
         if sent_at <= self.requests.floor || sent_at < self.clock.saturating_sub(self.limits.ids_ttl_ns) {
             return self.reject(command, Refused::plain(Reason::TooOld), out);
         }
-        self.carry_out(command, out);
+        self.carry_out(command, Some(Client { id, tag }), out);
         if let Some(outcome) = self.outcome.take() {
             let outcome = self.latest(outcome, out);
-            let entry = Remembered { account: account.0, id, fingerprint, offset, sent_at, at: self.clock, outcome };
-            self.requests.remember(self.seed, hash, entry);
+            let entry =
+                Remembered { account: account.0, tag, id, fingerprint, offset, sent_at, at: self.clock, outcome };
+            self.requests.remember(entry);
         }
     }
 
-    fn carry_out(&mut self, command: &Command, out: &mut Outputs) {
-        if let Err(refused) = self.dispatch(command, out) {
+    fn carry_out(&mut self, command: &Command, client: Option<Client>, out: &mut Outputs) {
+        if let Err(refused) = self.dispatch(command, client, out) {
             self.reject(command, refused, out);
         }
         self.settle_stops(out);
     }
 
-    fn dispatch(&mut self, command: &Command, out: &mut Outputs) -> Result<(), Refused> {
+    fn dispatch(&mut self, command: &Command, client: Option<Client>, out: &mut Outputs) -> Result<(), Refused> {
         let account = command.account;
         if account.0 >= AccountId::MAX {
             return Err(Refused::with(Reason::UnknownAccount, whole(account.0), whole(AccountId::MAX)));
         }
         match &command.body {
-            CommandBody::Place(order) => self.place(account, command.request, order, out),
+            CommandBody::Place(order) => self.place(account, client, order, out),
             CommandBody::Cancel { order } => self.cancel(account, order, out),
             CommandBody::Amend { order, price, quantity } => self.amend(account, order, *price, *quantity, out),
-            CommandBody::PlaceOco(limit, stop) => self.place_pair(account, command.request, limit, stop, out),
+            CommandBody::PlaceOco(pair) => self.place_pair(account, client, &pair.0, &pair.1, out),
             CommandBody::CancelAll { instrument } => self.cancel_all(command, *instrument, out),
             CommandBody::CancelAllAfter { deadline } => self.cancel_all_after(command, *deadline, out),
             CommandBody::Deposit { asset, amount } => self.deposit(command, asset, *amount, out),

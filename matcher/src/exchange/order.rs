@@ -2,8 +2,9 @@
 
 use ledger::FeeMeter;
 use model::Side;
-use model::exchange::{ClientOrderId, OrderKind, SelfTrade, TimeInForce, Trail};
+use model::exchange::{OrderKind, SelfTrade, TimeInForce, Trail};
 
+use super::requests::Client;
 use crate::book::NONE;
 
 /// Never.
@@ -65,7 +66,7 @@ pub(super) struct Rec {
     pub(super) limit_given: bool,
     pub(super) tif: TimeInForce,
     pub(super) trail: Option<Trail>,
-    pub(super) client: Option<ClientOrderId>,
+    pub(super) client: Option<Client>,
 }
 
 impl Rec {

@@ -1,9 +1,10 @@
 //! Pairs of which one order cancels the other: a limit order that rests and a stop beyond the market.
 
-use model::exchange::{AccountId, ClientOrderId, ExecutionKind, NewOrder, OrderKind, Reason};
+use model::exchange::{AccountId, ExecutionKind, NewOrder, OrderKind, Reason};
 
 use super::fill::Party;
 use super::order::Place;
+use super::requests::Client;
 use super::{Exchange, Outputs, Refused};
 use crate::book::NONE;
 
@@ -14,7 +15,7 @@ impl Exchange {
     pub(super) fn place_pair(
         &mut self,
         account: AccountId,
-        client: Option<ClientOrderId>,
+        client: Option<Client>,
         limit: &NewOrder,
         stop: &NewOrder,
         out: &mut Outputs,

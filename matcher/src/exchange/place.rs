@@ -1,21 +1,21 @@
 //! Placing orders: the hold, the number, the run against the book, the rest.
 
 use model::Side;
-use model::exchange::{AccountId, ClientOrderId, ExecutionKind, NewOrder, OrderKind, Reason, TimeInForce};
+use model::exchange::{AccountId, ExecutionKind, NewOrder, OrderKind, Reason, TimeInForce};
 
 use super::admit::rests;
 use super::fill::Party;
 use super::matching::End;
 use super::order::{NEVER, Place, Rec};
+use super::requests::Client;
 use super::timers::Timer;
-use super::{Exchange, Outputs, Refused, requests};
-use crate::book::Tag;
+use super::{Exchange, Outputs, Refused};
 
 impl Exchange {
     pub(super) fn place(
         &mut self,
         account: AccountId,
-        client: Option<ClientOrderId>,
+        client: Option<Client>,
         order: &NewOrder,
         out: &mut Outputs,
     ) -> Result<(), Refused> {
@@ -122,7 +122,7 @@ impl Exchange {
         }
         self.ids.insert(party.id, slot);
         if let Some(client) = rec.client {
-            self.clients.insert(Tag::of_hash(requests::hash_of(self.seed, party.account, &client)), slot);
+            self.clients.insert(client.tag, slot);
         }
         self.list(slot);
         if rec.expires != NEVER {
@@ -194,7 +194,7 @@ impl Exchange {
         self.unlist(slot);
         self.ids.remove(node.id, slot);
         if let Some(client) = rec.client {
-            self.clients.remove(Tag::of_hash(requests::hash_of(self.seed, node.tag, &client)), slot);
+            self.clients.remove(client.tag, slot);
         }
         if rec.expires != NEVER {
             self.timers.dropped();

@@ -44,7 +44,7 @@ impl Exchange {
         out: &mut Outputs,
     ) {
         let mut execution = Execution::new(AccountId(party.account), 0, kind);
-        execution.client_order_id = party.rec.client;
+        execution.client_order_id = party.rec.client.map(|client| client.id);
         execution.order = Some(self.view(party));
         execution.reason = reason;
         if reason == Some(Reason::SweepLimit) {
@@ -57,7 +57,7 @@ impl Exchange {
     #[inline]
     pub(super) fn report_fill(&mut self, kind: ExecutionKind, party: &Party, fill: Fill, out: &mut Outputs) {
         let mut execution = Execution::new(AccountId(party.account), 0, kind);
-        execution.client_order_id = party.rec.client;
+        execution.client_order_id = party.rec.client.map(|client| client.id);
         execution.order = Some(self.view(party));
         execution.fill = Some(fill);
         self.report(execution, out);
@@ -103,7 +103,12 @@ impl Exchange {
         execution.given = outcome.given.map(Volume::from_raw);
         execution.limit = outcome.limit.map(Volume::from_raw);
         match &command.body {
-            CommandBody::Place(order) | CommandBody::PlaceOco(order, _) if outcome.order != 0 => {
+            CommandBody::Place(_) | CommandBody::PlaceOco(_) if outcome.order != 0 => {
+                let order = match &command.body {
+                    CommandBody::Place(order) => order,
+                    CommandBody::PlaceOco(pair) => &pair.0,
+                    _ => unreachable!("matched just above"),
+                };
                 let market = self.by_name.get(&order.instrument).map(|number| &self.markets[*number as usize]);
                 execution.order = market.map(|market| OrderView {
                     id: outcome.order,

@@ -137,7 +137,7 @@ impl Exchange {
             }
             let party = self.party(at);
             at = party.rec.next;
-            Some((self.view(&party), party.rec.client))
+            Some((self.view(&party), party.rec.client.map(|client| client.id)))
         })
     }
 

@@ -4,6 +4,13 @@ use model::exchange::{ClientOrderId, ExecutionKind, Reason};
 
 use crate::book::{SlotIndex, Tag};
 
+/// A client order id with its tag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Client {
+    pub(super) id: ClientOrderId,
+    pub(super) tag: Tag,
+}
+
 /// What became of a command, as far as it must be told again. The fields of the order itself are in the repeated
 /// command, which is the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +31,8 @@ pub(super) struct Outcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Remembered {
     pub(super) account: u32,
+    /// Of account and id, so that it need not be computed again.
+    pub(super) tag: Tag,
     pub(super) id: ClientOrderId,
     /// Of the command's content.
     pub(super) fingerprint: u64,
@@ -49,14 +58,14 @@ pub(super) struct Requests {
 
 /// Hash of an account's id, keyed so that nobody can choose ids that collide.
 #[inline]
-pub(super) fn hash_of(seed: u64, account: u32, id: &ClientOrderId) -> u64 {
+pub(super) fn tag_of(seed: u64, account: u32, id: &ClientOrderId) -> Tag {
     let mut state = seed ^ u64::from(account).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     for chunk in id.as_bytes().chunks(8) {
         let mut word = [0u8; 8];
         word[..chunk.len()].copy_from_slice(chunk);
         state = fold(state ^ u64::from_le_bytes(word), 0xa076_1d64_78bd_642f ^ seed.rotate_left(32));
     }
-    fold(state ^ id.as_bytes().len() as u64, 0xe703_7ed1_a0b4_28db ^ seed)
+    Tag::of_hash(fold(state ^ id.as_bytes().len() as u64, 0xe703_7ed1_a0b4_28db ^ seed))
 }
 
 /// Both halves of the 128-bit product, folded.
@@ -94,29 +103,29 @@ impl Requests {
     }
 
     #[inline]
-    pub(super) fn find(&self, hash: u64, account: u32, id: &ClientOrderId) -> Option<&Remembered> {
+    pub(super) fn find(&self, tag: Tag, account: u32, id: &ClientOrderId) -> Option<&Remembered> {
         let is_it = |slot: u32| {
             let known = &self.ring[slot as usize];
             known.account == account && known.id == *id
         };
-        self.index.find(Tag::of_hash(hash), is_it).map(|slot| &self.ring[slot as usize])
+        self.index.find(tag, is_it).map(|slot| &self.ring[slot as usize])
     }
 
     /// Forgets what is older than `since`; a few at a time, so that no command pays for many.
     #[inline]
-    pub(super) fn forget(&mut self, seed: u64, since: i64) {
+    pub(super) fn forget(&mut self, since: i64) {
         for _ in 0..4 {
             if self.len == 0 || self.ring[self.head].at >= since {
                 return;
             }
-            self.forget_oldest(seed);
+            self.forget_oldest();
         }
     }
 
-    fn forget_oldest(&mut self, seed: u64) {
-        let old = self.ring[self.head];
-        self.index.remove(Tag::of_hash(hash_of(seed, old.account, &old.id)), self.head as u32);
+    fn forget_oldest(&mut self) {
+        let old = &self.ring[self.head];
         self.floor = self.floor.max(old.sent_at);
+        self.index.remove(old.tag, self.head as u32);
         self.head += 1;
         if self.head == self.capacity {
             self.head = 0;
@@ -126,9 +135,9 @@ impl Requests {
 
     /// Remembers an id that is not known.
     #[inline]
-    pub(super) fn remember(&mut self, seed: u64, hash: u64, entry: Remembered) {
+    pub(super) fn remember(&mut self, entry: Remembered) {
         if self.len >= self.capacity {
-            self.forget_oldest(seed);
+            self.forget_oldest();
         }
         // The ring grows at its end until it is full once; only then does it wrap.
         let at = if self.ring.len() < self.capacity {
@@ -139,28 +148,28 @@ impl Requests {
             self.ring[at] = entry;
             at
         };
-        self.index.insert(Tag::of_hash(hash), at as u32);
+        self.index.insert(entry.tag, at as u32);
         self.len += 1;
     }
 
-    fn reindex(&mut self, seed: u64) {
+    fn reindex(&mut self) {
         self.index = SlotIndex::with_capacity(self.len);
         for at in 0..self.len {
             let place = (self.head + at) % self.ring.len();
             let entry = &self.ring[place];
-            self.index.insert(Tag::of_hash(hash_of(seed, entry.account, &entry.id)), place as u32);
+            self.index.insert(entry.tag, place as u32);
         }
     }
 
     /// Changes how many are remembered; what is too much goes, oldest first.
-    pub(super) fn resize(&mut self, seed: u64, capacity: u32) {
+    pub(super) fn resize(&mut self, capacity: u32) {
         while self.len > capacity as usize {
-            self.forget_oldest(seed);
+            self.forget_oldest();
         }
         let kept: Vec<Remembered> = self.iter().copied().collect();
         self.ring = kept;
         (self.head, self.capacity) = (0, capacity as usize);
-        self.reindex(seed);
+        self.reindex();
     }
 
     /// What is remembered, oldest first.
@@ -169,11 +178,11 @@ impl Requests {
     }
 
     /// From what was remembered, oldest first.
-    pub(super) fn restore(seed: u64, capacity: u32, floor: i64, entries: Vec<Remembered>) -> Self {
+    pub(super) fn restore(capacity: u32, floor: i64, entries: Vec<Remembered>) -> Self {
         let len = entries.len();
         let mut requests =
             Self { ring: entries, head: 0, len, capacity: capacity as usize, index: SlotIndex::default(), floor };
-        requests.reindex(seed);
+        requests.reindex();
         requests
     }
 

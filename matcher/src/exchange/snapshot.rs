@@ -15,7 +15,7 @@ use model::exchange::MarketRules;
 use super::accounts::AccountRow;
 use super::market::{Market, Settling, Traded};
 use super::order::{Place, Rec};
-use super::requests::{self, Outcome, Remembered, Requests};
+use super::requests::{self, Client, Outcome, Remembered, Requests};
 use super::roles::{Roles, SourceMark, Writer};
 use super::timers::{Timer, Timers};
 use super::{Drained, Exchange};
@@ -34,7 +34,8 @@ state_of!(AccountRow { sequence, deadline, head, open, open_max, killed });
 state_of!(Writer { role, epoch, sequence });
 state_of!(SourceMark { topic, partition, offset, index });
 state_of!(Outcome { kind, reason, given, limit, order, filled, open, notional, ticks });
-state_of!(Remembered { account, id, fingerprint, offset, sent_at, at, outcome });
+state_of!(Client { id, tag });
+state_of!(Remembered { account, tag, id, fingerprint, offset, sent_at, at, outcome });
 state_of!(Drained { slot, id, market, reason });
 state_of!(Settling { ticks, then });
 state_of!(Traded {
@@ -78,6 +79,16 @@ state_of!(Rec {
     trail,
     client
 });
+
+impl State for Tag {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.raw().put(out);
+    }
+
+    fn get(from: &mut Source<'_>) -> Result<Self, SnapshotError> {
+        u32::get(from).map(Self::from_raw)
+    }
+}
 
 impl State for Timer {
     fn put(&self, out: &mut Vec<u8>) {
@@ -295,7 +306,10 @@ impl Exchange {
         for _ in 0..count {
             entries.push(Remembered::get(from)?);
         }
-        exchange.requests = Requests::restore(seed, exchange.limits.ids_max, floor, entries);
+        if count > exchange.limits.ids_max {
+            return Err(SnapshotError::Invalid("number of remembered ids"));
+        }
+        exchange.requests = Requests::restore(exchange.limits.ids_max, floor, entries);
         exchange.timers = Timers::from_sorted(State::get(from)?);
         exchange.drain = VecDeque::from(Vec::<Drained>::get(from)?);
         if from.left() != 0 || exchange.reserved.len() != exchange.ledger.assets().len() {
@@ -318,8 +332,7 @@ impl Exchange {
             }
             let rec = Rec::get(from)?;
             if let Some(client) = rec.client {
-                let hash = requests::hash_of(self.seed, node.tag, &client);
-                self.clients.insert(Tag::of_hash(hash), slot);
+                self.clients.insert(client.tag, slot);
             }
             by_id.push((node.id, slot));
             self.recs.push(rec);

@@ -58,7 +58,7 @@ impl Exchange {
         assert_eq!(node.tag, account, "owner of order {}", node.id);
         assert_eq!(self.ids.find(&self.nodes, node.id), Some(slot), "order {} by its number", node.id);
         if let Some(client) = &rec.client {
-            assert_eq!(self.open_by_client(account, client), Some(slot), "order {} by {client}", node.id);
+            assert_eq!(self.open_by_client(account, &client.id), Some(slot), "order {} by {}", node.id, client.id);
         }
         assert!(rec.open > 0 && rec.open + rec.filled == rec.lots, "order {} has {} open", node.id, rec.open);
         let need = match rec.oco {

@@ -57,7 +57,7 @@ impl Auditor {
     fn watch_orders(&mut self, command: &Command, out: &Outputs, place: &str) {
         let mut placed = match &command.body {
             CommandBody::Place(order) => vec![*order],
-            CommandBody::PlaceOco(limit, stop) => vec![*limit, *stop],
+            CommandBody::PlaceOco(pair) => vec![pair.0, pair.1],
             _ => vec![],
         }
         .into_iter();

@@ -1,9 +1,7 @@
 //! Client order ids: a command counts once, whatever becomes of callers and processes.
 
 use matcher::exchange::{Exchange, Outputs};
-use model::exchange::{
-    AccountId, Command, CommandBody, ExchangeLimits, ExecutionKind, NewOrder, OrderRef, Reason,
-};
+use model::exchange::{AccountId, Command, CommandBody, ExchangeLimits, ExecutionKind, NewOrder, OrderRef, Reason};
 use model::{Origin, Quantity, Side, UnixNanos};
 
 use crate::workload::{ONE, START, Workload};

@@ -2,8 +2,8 @@
 
 use matcher::exchange::Outputs;
 use model::exchange::{
-    AccountId, Command, CommandBody, ExchangeLimits, ExecutionKind, KillScope, MarketRules, NewOrder, OrderKind, OrderRef, Phase,
-    SelfTrade, TimeInForce, Trail,
+    AccountId, Command, CommandBody, ExchangeLimits, ExecutionKind, KillScope, MarketRules, NewOrder, OrderKind,
+    OrderRef, Phase, SelfTrade, TimeInForce, Trail,
 };
 use model::{Instrument, Origin, Price, Quantity, Side, UnixNanos};
 
@@ -258,7 +258,7 @@ impl Workload {
         stop.kind = if self.random.bool() { OrderKind::Stop } else { OrderKind::StopLimit };
         stop.trigger = Some(self.price());
         stop.price = Some(self.price());
-        CommandBody::PlaceOco(limit, stop)
+        CommandBody::PlaceOco(Box::new((limit, stop)))
     }
 
     fn dead_man(&mut self) -> CommandBody {

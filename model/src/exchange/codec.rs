@@ -143,9 +143,9 @@ impl CommandBody {
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
             Self::Place(order) => put_order(out, order),
-            Self::PlaceOco(limit, stop) => {
-                put_order(out, limit);
-                put_order(out, stop);
+            Self::PlaceOco(pair) => {
+                put_order(out, &pair.0);
+                put_order(out, &pair.1);
             }
             Self::Amend { order, price, quantity } => {
                 put_ref(out, order);
@@ -218,7 +218,7 @@ impl CommandBody {
     fn decode(kind: u8, reader: &mut Reader<'_>) -> Result<Self, CodecError> {
         Ok(match kind {
             kind::PLACE => Self::Place(order(reader)?),
-            kind::PLACE_OCO => Self::PlaceOco(order(reader)?, order(reader)?),
+            kind::PLACE_OCO => Self::PlaceOco(Box::new((order(reader)?, order(reader)?))),
             kind::AMEND => Self::Amend {
                 order: order_ref(reader)?,
                 price: option(reader, "price", Price::from_raw)?,

@@ -32,7 +32,7 @@ pub enum CommandBody {
     /// Place an order; the command's `request` becomes its client order id.
     Place(NewOrder),
     /// Place a pair of which one cancels the other: the first a limit order, the second a stop.
-    PlaceOco(NewOrder, NewOrder),
+    PlaceOco(Box<(NewOrder, NewOrder)>),
     /// Change an open order. Its place in the queue stays when only the quantity shrinks.
     Amend {
         /// Which.
