@@ -18,7 +18,7 @@ const MEASURED: Duration = Duration::from_secs(12);
 const EVERY: Duration = Duration::from_secs(1);
 
 /// Prints the delay from publication to client, all reading and with ten that never read.
-pub async fn measure() -> anyhow::Result<()> {
+pub(crate) async fn measure() -> anyhow::Result<()> {
     for stalled in [0, STALLED] {
         let server = Running::start(EVERY).await?;
         let mut unread = Vec::new();

@@ -17,8 +17,8 @@ use tokio_util::sync::CancellationToken;
 const BASES: [&str; 9] = ["BTC", "ETH", "XRP", "BNB", "SOL", "USDC", "DOGE", "ADA", "TRX"];
 
 /// A server that runs until it is stopped.
-pub struct Running {
-    pub address: SocketAddr,
+pub(crate) struct Running {
+    pub(crate) address: SocketAddr,
     cache: Arc<MemoryCache>,
     cancel: CancellationToken,
     served: tokio::task::JoinHandle<()>,
@@ -28,7 +28,7 @@ pub struct Running {
 
 impl Running {
     /// Starts a server and publishes every instrument's price once per `every`.
-    pub async fn start(every: Duration) -> anyhow::Result<Self> {
+    pub(crate) async fn start(every: Duration) -> anyhow::Result<Self> {
         let dir = tempfile::tempdir()?;
         let config = EmbeddedConfig { sync: SyncPolicy::EveryBatch, ..EmbeddedConfig::default() };
         let log: Arc<dyn Log> = Arc::new(EmbeddedLog::open(dir.path(), config).await?);
@@ -53,11 +53,11 @@ impl Running {
         Ok(Self { address, cache, cancel, served, fed, _dir: dir })
     }
 
-    pub fn cache_stats(&self) -> CacheStats {
+    pub(crate) fn cache_stats(&self) -> CacheStats {
         self.cache.stats()
     }
 
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.cancel.cancel();
         self.served.await.unwrap();
         self.fed.await.unwrap().unwrap();
@@ -91,7 +91,7 @@ impl Feed {
 }
 
 /// Now, as unix nanoseconds.
-pub fn now() -> UnixNanos {
+pub(crate) fn now() -> UnixNanos {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     UnixNanos(i64::try_from(since.as_nanos()).unwrap())
 }

@@ -9,13 +9,13 @@ use serde_json::{Value, json};
 use crate::support::{Harness, PATIENCE, Store, candle, price, quote, trade};
 
 /// Takes events of a stream as they come.
-pub struct Events {
+pub(crate) struct Events {
     response: reqwest::Response,
     rest: String,
 }
 
 impl Events {
-    pub async fn open(harness: &Harness, path: &str) -> Self {
+    pub(crate) async fn open(harness: &Harness, path: &str) -> Self {
         let response = harness.client.get(harness.url(path)).send().await.unwrap();
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
@@ -37,7 +37,7 @@ impl Events {
     }
 
     /// The next event's name and data, comments skipped.
-    pub async fn next(&mut self) -> (String, Value) {
+    pub(crate) async fn next(&mut self) -> (String, Value) {
         loop {
             let block = self.block().await.expect("the stream goes on");
             if block.starts_with(':') {

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 /// Checks that `value` is what `schema` says, and that the schema names every member of it.
-pub fn check(document: &Value, schema: &Value, value: &Value, place: &str) {
+pub(crate) fn check(document: &Value, schema: &Value, value: &Value, place: &str) {
     if let Some(name) = schema["$ref"].as_str() {
         let target = document.pointer(name.strip_prefix('#').unwrap()).unwrap_or_else(|| panic!("{place}: no {name}"));
         return check(document, target, value, place);

@@ -15,15 +15,15 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 use crate::support::{Harness, PATIENCE, Store, candle, price, quote, trade};
 
 /// A client of `/ws`.
-pub struct Socket(pub WebSocketStream<MaybeTlsStream<TcpStream>>);
+pub(crate) struct Socket(pub(crate) WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Socket {
-    pub async fn open(harness: &Harness) -> Self {
+    pub(crate) async fn open(harness: &Harness) -> Self {
         let (socket, _) = connect_async(format!("ws://{}/ws", harness.address)).await.unwrap();
         Self(socket)
     }
 
-    pub async fn say(&mut self, message: Value) {
+    pub(crate) async fn say(&mut self, message: Value) {
         self.0.send(Message::text(message.to_string())).await.unwrap();
     }
 
@@ -37,7 +37,7 @@ impl Socket {
         }
     }
 
-    pub async fn next(&mut self) -> Value {
+    pub(crate) async fn next(&mut self) -> Value {
         match self.frame().await {
             Some(Ok(Message::Text(text))) => serde_json::from_str(&text).unwrap(),
             other => panic!("not a text: {other:?}"),

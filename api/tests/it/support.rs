@@ -20,20 +20,20 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// Partitions of every topic in these tests.
-pub const PARTITIONS: u32 = 2;
+pub(crate) const PARTITIONS: u32 = 2;
 /// How long a test waits for what must happen.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// An event time in 2026.
-pub const NOW: UnixNanos = UnixNanos(1_767_322_800_000_000_000);
+pub(crate) const NOW: UnixNanos = UnixNanos(1_767_322_800_000_000_000);
 
 /// A log with its topics.
-pub struct Store {
-    pub log: Arc<dyn Log>,
+pub(crate) struct Store {
+    pub(crate) log: Arc<dyn Log>,
     _dir: TempDir,
 }
 
 impl Store {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let config = EmbeddedConfig { sync: SyncPolicy::Never, ..EmbeddedConfig::default() };
         let log: Arc<dyn Log> = Arc::new(EmbeddedLog::open(dir.path(), config).await.unwrap());
@@ -46,12 +46,12 @@ impl Store {
     }
 
     /// Appends one record and waits until it is acknowledged.
-    pub async fn append(&self, topic: &str, key: &str, value: &[u8]) {
+    pub(crate) async fn append(&self, topic: &str, key: &str, value: &[u8]) {
         self.append_all(topic, key, &[value.to_vec()]).await;
     }
 
     /// Appends records of one key in one batch.
-    pub async fn append_all(&self, topic: &str, key: &str, values: &[Vec<u8>]) {
+    pub(crate) async fn append_all(&self, topic: &str, key: &str, values: &[Vec<u8>]) {
         let index = topic::partition_for(key.as_bytes(), PARTITIONS);
         let mut appender = self.log.appender(&Partition::new(topic, index), Priority::Normal).await.unwrap();
         let mut batch = Batch::new();
@@ -61,15 +61,15 @@ impl Store {
         appender.append(batch).await.unwrap().await.unwrap();
     }
 
-    pub async fn price(&self, price: &CompositePrice) {
+    pub(crate) async fn price(&self, price: &CompositePrice) {
         self.append(topic::PRICES, price.instrument.as_str(), &serde_json::to_vec(price).unwrap()).await;
     }
 
-    pub async fn candle(&self, candle: &Candle) {
+    pub(crate) async fn candle(&self, candle: &Candle) {
         self.append(topic::CANDLES, candle.instrument.as_str(), &serde_json::to_vec(candle).unwrap()).await;
     }
 
-    pub async fn tick(&self, tick: &Tick) {
+    pub(crate) async fn tick(&self, tick: &Tick) {
         let mut value = Vec::new();
         tick.encode(&mut value);
         let instrument = tick.instrument().unwrap();
@@ -78,36 +78,36 @@ impl Store {
 }
 
 /// A server that runs.
-pub struct Harness {
-    pub store: Arc<Store>,
-    pub cache: Arc<MemoryCache>,
-    pub deps: Deps,
-    pub address: SocketAddr,
-    pub client: reqwest::Client,
-    pub cancel: CancellationToken,
+pub(crate) struct Harness {
+    pub(crate) store: Arc<Store>,
+    pub(crate) cache: Arc<MemoryCache>,
+    pub(crate) deps: Deps,
+    pub(crate) address: SocketAddr,
+    pub(crate) client: reqwest::Client,
+    pub(crate) cancel: CancellationToken,
     task: Option<JoinHandle<()>>,
 }
 
 /// The configuration of these tests: a free port and three instruments.
-pub fn config() -> ApiConfig {
+pub(crate) fn config() -> ApiConfig {
     let instruments = ["BTC-USDT", "ETH-USDT", "USDT-USD"].map(|name| name.parse().unwrap()).to_vec();
     ApiConfig::new("127.0.0.1:0".parse().unwrap(), instruments)
 }
 
 impl Harness {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::with(Arc::new(Store::new().await), |_| {}).await
     }
 
     /// Starts a server on a log that may hold something.
-    pub async fn with(store: Arc<Store>, change: impl FnOnce(&mut ApiConfig)) -> Self {
+    pub(crate) async fn with(store: Arc<Store>, change: impl FnOnce(&mut ApiConfig)) -> Self {
         let mut config = config();
         change(&mut config);
         Self::run(store, config, None).await
     }
 
     /// Starts a server that shows these metrics.
-    pub async fn with_metrics(store: Arc<Store>, metrics: PrometheusHandle) -> Self {
+    pub(crate) async fn with_metrics(store: Arc<Store>, metrics: PrometheusHandle) -> Self {
         Self::run(store, config(), Some(metrics)).await
     }
 
@@ -123,32 +123,32 @@ impl Harness {
     }
 
     /// Puts a price into the topic and the cache, as the aggregation does.
-    pub async fn publish(&self, price: &CompositePrice) {
+    pub(crate) async fn publish(&self, price: &CompositePrice) {
         self.put(price);
         self.store.price(price).await;
     }
 
     /// Puts a price into the cache alone.
-    pub fn put(&self, price: &CompositePrice) {
+    pub(crate) fn put(&self, price: &CompositePrice) {
         let json = serde_json::to_vec(price).unwrap().into();
         self.cache.put(&[Arc::new(CachedPrice::new(price.clone(), json))]);
     }
 
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
     /// Status, headers and body of a GET.
-    pub async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         Answer::of(self.client.get(self.url(path)).send().await.unwrap()).await
     }
 
-    pub async fn post(&self, path: &str) -> Answer {
+    pub(crate) async fn post(&self, path: &str) -> Answer {
         Answer::of(self.client.post(self.url(path)).send().await.unwrap()).await
     }
 
     /// Repeats a GET until its answer is as wanted.
-    pub async fn get_until(&self, path: &str, wanted: impl Fn(&Answer) -> bool) -> Answer {
+    pub(crate) async fn get_until(&self, path: &str, wanted: impl Fn(&Answer) -> bool) -> Answer {
         let start = Instant::now();
         loop {
             let answer = self.get(path).await;
@@ -161,7 +161,7 @@ impl Harness {
     }
 
     /// Stops the server and waits until it has stopped.
-    pub async fn stop(mut self) -> Arc<Store> {
+    pub(crate) async fn stop(mut self) -> Arc<Store> {
         self.cancel.cancel();
         let task = self.task.take().unwrap();
         tokio::time::timeout(PATIENCE, task).await.expect("the server stops in time").unwrap();
@@ -177,28 +177,28 @@ impl Drop for Harness {
 
 /// An answer that has been read.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub headers: reqwest::header::HeaderMap,
-    pub text: String,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) text: String,
 }
 
 impl Answer {
-    pub async fn of(response: reqwest::Response) -> Self {
+    pub(crate) async fn of(response: reqwest::Response) -> Self {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         Self { status, headers, text: response.text().await.unwrap() }
     }
 
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
     }
 
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
     /// Checks that this is an error with these, and that the sentence has these words.
-    pub fn is_error(&self, status: u16, code: &str, words: &[&str]) {
+    pub(crate) fn is_error(&self, status: u16, code: &str, words: &[&str]) {
         assert_eq!(self.status, status, "{}", self.text);
         assert_eq!(self.header("content-type"), "application/json");
         let json = self.json();
@@ -211,24 +211,24 @@ impl Answer {
     }
 }
 
-pub fn instrument(name: &str) -> Instrument {
+pub(crate) fn instrument(name: &str) -> Instrument {
     name.parse().unwrap()
 }
 
-pub fn decimal(text: &str) -> Price {
+pub(crate) fn decimal(text: &str) -> Price {
     text.parse().unwrap()
 }
 
-pub fn quantity(text: &str) -> Quantity {
+pub(crate) fn quantity(text: &str) -> Quantity {
     text.parse().unwrap()
 }
 
-pub fn cause(offset: u64) -> Cause {
+pub(crate) fn cause(offset: u64) -> Cause {
     Cause { topic: topic::name(topic::TICKS), partition: 0, offset, index: 0 }
 }
 
 /// A price of three venues, `sequence` seconds after [`NOW`].
-pub fn price(name: &str, sequence: u64, price: &str) -> CompositePrice {
+pub(crate) fn price(name: &str, sequence: u64, price: &str) -> CompositePrice {
     let at = NOW.plus(sequence as i64 * 1_000_000_000);
     let part = |venue: &str, weight: &str, state| Constituent {
         venue: venue.parse().unwrap(),
@@ -277,7 +277,7 @@ pub fn price(name: &str, sequence: u64, price: &str) -> CompositePrice {
 }
 
 /// A candle of the `minute`-th interval after [`NOW`].
-pub fn candle(name: &str, interval: Interval, at: i64, revision: u32, close: &str) -> Candle {
+pub(crate) fn candle(name: &str, interval: Interval, at: i64, revision: u32, close: &str) -> Candle {
     let start = interval.start_of(NOW).plus(at * interval.nanos());
     Candle {
         v: 1,
@@ -304,7 +304,7 @@ fn tick(sequence: u64, body: TickBody) -> Tick {
     Tick { origin, ts_event: NOW, ts_recv: NOW.plus(2_000_000), flags: TickFlags::default(), body }
 }
 
-pub fn trade(name: &str, id: u64) -> Tick {
+pub(crate) fn trade(name: &str, id: u64) -> Tick {
     tick(
         id,
         TickBody::Trade(Trade {
@@ -318,7 +318,7 @@ pub fn trade(name: &str, id: u64) -> Tick {
     )
 }
 
-pub fn quote(name: &str, venue: &str, sequence: u64, bid: &str) -> Tick {
+pub(crate) fn quote(name: &str, venue: &str, sequence: u64, bid: &str) -> Tick {
     tick(
         sequence,
         TickBody::Quote(Quote {
