@@ -38,6 +38,9 @@ fn main() {
         println!("records out, from files: {:.0} /s", median(disk));
         println!("records out, at the tail (in and out together): {:.0} /s", median(tail));
     }
+    if only("single") || only("mixed") {
+        disk_alone(&dir, if quick { 500 } else { 3_000 });
+    }
     if only("single") {
         runtime.block_on(single(&dir, if quick { 500 } else { 5_000 }));
     }
@@ -71,6 +74,24 @@ fn cpu_seconds() -> f64 {
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
     let ticks: f64 = fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap();
     ticks / 100.0
+}
+
+/// What the disk gives without the log: one 4 kB write and fdatasync on a file written before.
+fn disk_alone(dir: &PathBuf, count: usize) {
+    use std::os::unix::fs::FileExt;
+    std::fs::create_dir_all(dir).unwrap();
+    let file = std::fs::File::create(dir.join("alone")).unwrap();
+    file.write_all_at(&vec![0; count * 4096], 0).unwrap();
+    file.sync_all().unwrap();
+    let mut times = Vec::with_capacity(count);
+    for number in 0..count {
+        let started = Instant::now();
+        file.write_all_at(&[7; 4096], number as u64 * 4096).unwrap();
+        file.sync_data().unwrap();
+        times.push(started.elapsed());
+        std::thread::sleep(Duration::from_micros(500));
+    }
+    line("the disk alone, one write and fdatasync", times);
 }
 
 async fn open(dir: &PathBuf, sync: SyncPolicy, topics: &[&str]) -> Arc<EmbeddedLog> {

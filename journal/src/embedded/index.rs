@@ -67,13 +67,9 @@ impl Index {
         self.0.range(..after).rev().find(|stretch| offset < stretch.end).copied()
     }
 
-    /// The stretches in `segment` that offsets from `start` on are found in.
-    pub(super) fn current_in(&self, segment: u64, start: u64) -> Vec<Stretch> {
-        let is_current = |stretch: &&Stretch| {
-            let wanted = start.max(stretch.base);
-            stretch.segment == segment && wanted < stretch.end && self.find(wanted).as_ref() == Some(stretch)
-        };
-        self.0.iter().filter(is_current).copied().collect()
+    /// The stretches in `segment` that reach past `start`; some of their records may have been moved.
+    pub(super) fn of_segment(&self, segment: u64, start: u64) -> Vec<Stretch> {
+        self.0.iter().filter(|stretch| stretch.segment == segment && stretch.end > start).copied().collect()
     }
 
     /// Forgets what ends at or before `start`.

@@ -29,6 +29,9 @@ use crate::log::{Ack, Appender, Bounds, Log, LogReader, Offset, Partition, Prior
 
 const LOCK_FILE: &str = "LOCK";
 
+/// What a batch in memory takes beside its payload, about.
+const MEMORY_PER_BATCH: usize = 192;
+
 /// A log in a directory of its own.
 pub struct EmbeddedLog<D: Disk = RealDisk> {
     shared: Arc<Shared<D>>,
@@ -261,6 +264,7 @@ impl<D: Disk> Appender for EmbeddedAppender<D> {
         let count = batch.len() as u32;
         let payload = batch.into_payload();
         let crc = payload_crc(&payload);
+        let memory = payload.capacity() + MEMORY_PER_BATCH;
         let permits = self.shared.queue.admit(payload.len()).await?;
         // Nothing is awaited from here on, so a dropped call has accepted nothing.
         let ahead = self.shared.queue.unwritten.load(std::sync::atomic::Ordering::Relaxed);
@@ -273,7 +277,7 @@ impl<D: Disk> Appender for EmbeddedAppender<D> {
         self.shared.queue.count_in(payload.len());
         let (answer, ack) = Ack::pair();
         let (partition, failed) = (Arc::clone(&self.partition), Arc::clone(&self.failed));
-        let work = Work::Batch(AppendWork { partition, failed, count, payload: payload.into(), crc });
+        let work = Work::Batch(AppendWork { partition, failed, count, memory, payload: payload.into(), crc });
         self.shared.queue.push(Request { work, permits, answer })?;
         Ok(ack)
     }

@@ -39,6 +39,8 @@ pub(super) enum Work {
     Starts(Vec<(Arc<PartitionState>, Offset)>),
     /// Old records to be written again.
     Carry(CarryWork),
+    /// Nothing: answered after all that came before.
+    Barrier,
 }
 
 /// A batch of records.
@@ -52,6 +54,8 @@ pub(super) struct AppendWork {
     pub count: u32,
     /// Records and their table.
     pub payload: Bytes,
+    /// Bytes of memory that the payload takes.
+    pub memory: usize,
     /// Checksum of the payload.
     pub crc: u32,
 }

@@ -22,7 +22,8 @@ use super::writer::now_ms;
 use crate::error::LogError;
 use crate::log::{Offset, Retention};
 
-/// What the oldest segment keeps is carried when it is at most this part of it: so carrying costs little.
+/// What the oldest segment keeps is carried when it is at most this part of it, or when the log as a whole is
+/// mostly empty: so carrying costs at most as much as is freed.
 const CARRY_SHARE: u64 = 8;
 /// Nothing is carried in a log of fewer segments.
 const CARRY_SEGMENTS_MIN: usize = 3;
@@ -70,6 +71,16 @@ fn move_starts<D: Disk>(shared: &Shared<D>, starts: &[Offset]) -> Result<(), Log
     let (answer, answered) = oneshot::channel();
     shared.queue.push(Request { work: Work::Starts(moved), permits: 0, answer })?;
     answered.blocking_recv().map_err(|_| LogError::Closed)?.map(|_| ())
+}
+
+/// Waits until all that was done so far is durable, whatever the policy. The request through the queue makes
+/// sure that the writer has left to the syncer what it has made visible.
+fn settle<D: Disk>(shared: &Shared<D>) -> Result<(), LogError> {
+    let (answer, answered) = oneshot::channel();
+    shared.queue.push(Request { work: Work::Barrier, permits: 0, answer })?;
+    answered.blocking_recv().map_err(|_| LogError::Closed)??;
+    shared.syncer.force();
+    shared.check_writable()
 }
 
 fn starts_now<D: Disk>(shared: &Shared<D>) -> Vec<Offset> {
@@ -154,7 +165,7 @@ fn free_dead<D: Disk>(shared: &Shared<D>) -> Result<(), LogError> {
         }
         if !forced {
             // The starts, and the checkpoint of the segment that becomes the oldest, must be durable first.
-            shared.syncer.force();
+            settle(shared)?;
             forced = true;
         }
         free(shared, segment)?;
@@ -188,7 +199,8 @@ fn carry_oldest<D: Disk>(shared: &Arc<Shared<D>>, now_ms: u64) -> Result<bool, L
     let Some(held) = oldest.closed.get() else { return Ok(false) };
     let mut starts = starts_now(shared);
     let live: Vec<_> = held.iter().filter(|held| held.end > starts[held.partition as usize]).collect();
-    if live.iter().map(|held| held.bytes).sum::<u64>() > oldest.capacity / CARRY_SHARE {
+    let little = live.iter().map(|held| held.bytes).sum::<u64>() <= oldest.capacity / CARRY_SHARE;
+    if !little && !is_sparse(&segments, &starts) {
         return Ok(false);
     }
     let mut answers = Vec::new();
@@ -216,11 +228,23 @@ fn carry_oldest<D: Disk>(shared: &Arc<Shared<D>>, now_ms: u64) -> Result<bool, L
         metrics::counter!("millrace_log_carried_batches_total").increment(1);
     }
     move_starts(shared, &starts)?;
-    shared.syncer.force();
+    settle(shared)?;
     let oldest = Arc::clone(oldest);
     drop(segments);
     free(shared, oldest)?;
     Ok(true)
+}
+
+/// Whether less than half of what the closed segments take is still kept.
+fn is_sparse<F>(segments: &[Arc<Segment<F>>], starts: &[Offset]) -> bool {
+    let closed = || segments.iter().filter_map(|segment| Some((segment.capacity, segment.closed.get()?)));
+    let used: u64 = closed().map(|(capacity, _)| capacity).sum();
+    let kept: u64 = closed()
+        .flat_map(|(_, held)| held)
+        .filter(|held| starts.get(held.partition as usize).is_some_and(|start| held.end > *start))
+        .map(|held| held.bytes)
+        .sum();
+    kept < used / 2
 }
 
 /// The frames of a partition that only this segment holds, in the order of their offsets.
@@ -229,10 +253,15 @@ fn frames_in<D: Disk>(
     partition: &Arc<PartitionState>,
     segment: &Segment<D::File>,
 ) -> Result<Vec<CarryWork>, LogError> {
-    let stretches = partition.index().current_in(segment.number, partition.start());
+    let start = partition.start();
+    let stretches = partition.index().of_segment(segment.number, start);
     let mut frames = Vec::new();
     for stretch in stretches {
         frames.extend(read_frames(shared, partition, segment, &stretch)?);
     }
+    // A crash may have ended an earlier carrying halfway: frames that are elsewhere already stay there.
+    let index = partition.index();
+    frames.retain(|frame| index.find(frame.base.max(start)).is_some_and(|found| found.segment == segment.number));
+    drop(index);
     Ok(frames)
 }

@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use super::config::EmbeddedConfig;
 use super::disk::{Disk, DiskFile, write_all};
-use super::format::{FRAME_BYTES_MAX, SEGMENT_BYTES_MAX, segment_name};
+use super::format::{FRAME_BYTES_MAX, SEGMENT_BYTES_MAX, SEGMENT_HEADER, segment_name};
 use super::partition::lock;
+use super::segment::usable;
 use crate::error::LogError;
 
 /// Bytes filled and synced at once: little, so that the writer's own sync hardly ever waits for them.
@@ -96,7 +97,7 @@ enum Job<F> {
 
 impl<D: Disk> Room<D> {
     pub(super) fn new(disk: D, dir: PathBuf, config: EmbeddedConfig, ready: Vec<Spare<D::File>>, next: u64) -> Self {
-        let ready_bytes = ready.iter().map(|spare| spare.capacity).sum();
+        let ready_bytes = ready.iter().map(|spare| room_in(spare.capacity)).sum();
         let state = State {
             ready: ready.into(),
             freed: VecDeque::new(),
@@ -186,7 +187,8 @@ impl<D: Disk> Room<D> {
     }
 
     fn count(&self, state: &State<D::File>) {
-        self.ready_bytes.store(state.ready.iter().map(|spare| spare.capacity).sum(), Ordering::Relaxed);
+        self.ready_bytes.store(state.ready.iter().map(|spare| room_in(spare.capacity)).sum(), Ordering::Relaxed);
+        metrics::gauge!("millrace_log_prepared_bytes").set(self.ready_bytes.load(Ordering::Relaxed) as f64);
     }
 
     /// The preparing thread.
@@ -211,10 +213,12 @@ impl<D: Disk> Room<D> {
                     if let Err(error) = self.disk.remove(&self.path(number)) {
                         tracing::warn!(segment = number, %error, "cannot remove a freed segment");
                     }
+                    // There is room now that a full disk had not.
+                    lock(&self.state).retry_at = Instant::now();
                 }
-                Job::Extend(spare, need) => self.finish(self.extend(spare, need)),
-                Job::Reuse(spare) => self.finish(self.reuse(spare)),
-                Job::Fill { number, bytes } => self.finish(self.fill(number, bytes)),
+                Job::Extend(spare, need) => self.finish(self.extend(spare, need), true),
+                Job::Reuse(spare) => self.finish(self.reuse(spare), false),
+                Job::Fill { number, bytes } => self.finish(self.fill(number, bytes), true),
             }
         }
     }
@@ -261,7 +265,8 @@ impl<D: Disk> Room<D> {
         Job::Wait(if state.full.is_some() { RETRY } else { SAMPLE })
     }
 
-    fn finish(&self, result: io::Result<Spare<D::File>>) {
+    /// `proves_room`: whether success says that the disk has room again.
+    fn finish(&self, result: io::Result<Spare<D::File>>, proves_room: bool) {
         let mut state = lock(&self.state);
         match result {
             Ok(spare) => {
@@ -269,7 +274,9 @@ impl<D: Disk> Room<D> {
                 // An extended file keeps its place in the order.
                 let at = state.ready.partition_point(|ready| ready.number < spare.number);
                 state.ready.insert(at, spare);
-                state.full = None;
+                if proves_room && state.full.take().is_some() {
+                    tracing::info!("room can be prepared for the log again");
+                }
             }
             Err(error) => {
                 if state.full.is_none() {
@@ -361,6 +368,11 @@ impl<D: Disk> Room<D> {
             drop(self.changed.wait_timeout(state, rest));
         }
     }
+}
+
+/// Bytes that records may take in a segment file, after its header and a checkpoint of usual size.
+fn room_in(capacity: u64) -> u64 {
+    usable(capacity).saturating_sub(2 * SEGMENT_HEADER as u64)
 }
 
 /// Bytes written per second, smoothed; rises at once and falls slowly.

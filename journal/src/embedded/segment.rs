@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use super::partition::lock;
 
+const SLACK_MAX: u64 = 64 << 10;
+
 /// A segment that holds records.
 #[derive(Debug)]
 pub(super) struct Segment<F> {
@@ -34,6 +36,17 @@ pub(super) struct Held {
     pub bytes: u64,
     /// When the newest of them was written, unix milliseconds.
     pub newest_ms: u64,
+}
+
+/// Bytes at the end of a segment that records leave to what frees room: moved starts.
+pub(super) const fn slack(capacity: u64) -> u64 {
+    let share = capacity / 16;
+    if share < SLACK_MAX { share } else { SLACK_MAX }
+}
+
+/// Bytes of a segment that records may take, counted from its beginning.
+pub(super) const fn usable(capacity: u64) -> u64 {
+    capacity - slack(capacity)
 }
 
 /// Adds up what a segment holds while it is being written.

@@ -14,7 +14,7 @@ use super::format::{FRAME_HEADER, Frame, Kind, SEGMENT_HEADER, SegmentHeader, fr
 use super::index::Place;
 use super::partition::{PartitionState, Recent};
 use super::queue::{Answer, AppendWork, CarryWork, Request, Work};
-use super::segment::{Segment, Tally};
+use super::segment::{Segment, Tally, slack, usable};
 use super::shared::Shared;
 use super::syncer::{Pending, acknowledge};
 use crate::error::LogError;
@@ -62,7 +62,7 @@ type Done = (Effect, (u64, usize), Offset);
 
 enum Effect {
     None,
-    Records { partition: Arc<PartitionState>, base: u64, count: u32, at_ms: u64, payload: Bytes },
+    Records { partition: Arc<PartitionState>, base: u64, count: u32, at_ms: u64, payload: Bytes, memory: usize },
     Starts(Vec<(Arc<PartitionState>, Offset)>),
     Carried { partition: Arc<PartitionState>, base: u64, end: u64, at_ms: u64 },
 }
@@ -112,6 +112,7 @@ impl<D: Disk> Writer<D> {
             Work::Topic(spec) => self.stage_topic(&spec, now_ms),
             Work::Starts(starts) => self.stage_starts(starts, now_ms),
             Work::Carry(carry) => self.stage_carry(&carry),
+            Work::Barrier => Ok((Effect::None, (0, 0), 0)),
         };
         match staged {
             Ok((effect, place, offset)) => self.staged.push(Staged { effect, place, offset, answer, permits }),
@@ -125,7 +126,7 @@ impl<D: Disk> Writer<D> {
     }
 
     fn stage_batch(&mut self, work: AppendWork, now_ms: u64) -> Result<Done, LogError> {
-        let AppendWork { partition, failed, count, payload, crc } = work;
+        let AppendWork { partition, failed, count, payload, memory, crc } = work;
         if failed.load(Ordering::Relaxed) {
             return Err(LogError::AppenderFailed(partition.name.clone()));
         }
@@ -136,7 +137,7 @@ impl<D: Disk> Writer<D> {
         let head = Head { kind: Kind::Records, partition: partition.id, base, count, at_ms: now_ms };
         let place = self.frame(head, &payload, crc).inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
         partition.next.store(base + u64::from(count), Ordering::Relaxed);
-        Ok((Effect::Records { partition, base, count, at_ms: now_ms, payload }, place, base))
+        Ok((Effect::Records { partition, base, count, at_ms: now_ms, payload, memory }, place, base))
     }
 
     fn stage_topic(&mut self, spec: &TopicSpec, now_ms: u64) -> Result<Done, LogError> {
@@ -177,8 +178,12 @@ impl<D: Disk> Writer<D> {
     /// Puts a frame into the buffer, in the next segment where this one has no room. Returns its place.
     fn frame(&mut self, head: Head, payload: &[u8], crc: u32) -> Result<(u64, usize), LogError> {
         let len = frame_len(payload.len());
-        let fits =
-            |segment: &Arc<Segment<D::File>>| self.position.at + (self.buffer.len() + len) as u64 <= segment.capacity;
+        // What frees room must still fit when records no longer do.
+        let keeps_slack = matches!(head.kind, Kind::Records | Kind::Carried);
+        let fits = |segment: &Arc<Segment<D::File>>| {
+            let limit = segment.capacity - if keeps_slack { slack(segment.capacity) } else { 0 };
+            self.position.at + (self.buffer.len() + len) as u64 <= limit
+        };
         if !self.position.segment.as_ref().is_some_and(fits) {
             self.roll(len, head.at_ms)?;
         }
@@ -212,9 +217,9 @@ impl<D: Disk> Writer<D> {
         }
         let mut checkpoint = Vec::new();
         self.shared.catalog().encode(&mut checkpoint);
-        // Room for the seal is kept, too.
-        let whole = SEGMENT_HEADER + frame_len(checkpoint.len()) + need + FRAME_HEADER;
-        let spare = self.shared.room.take(whole as u64)?;
+        let whole = SEGMENT_HEADER + frame_len(checkpoint.len()) + need;
+        let whole = whole as u64 + slack(whole as u64);
+        let spare = self.shared.room.take(whole)?;
         if let Some(full) = self.position.segment.take() {
             let _ = full.closed.set(self.position.tally.take());
         }
@@ -258,7 +263,9 @@ impl<D: Disk> Writer<D> {
             let bytes = self.buffer.len() as u64;
             self.position.at += bytes;
             segment.used.store(self.position.at, Ordering::Release);
-            self.shared.room.current_left.store(segment.capacity - self.position.at, Ordering::Relaxed);
+            let left = usable(segment.capacity).saturating_sub(self.position.at);
+            self.shared.room.current_left.store(left, Ordering::Relaxed);
+            metrics::counter!("millrace_log_written_bytes_total").increment(bytes);
             self.shared.room.written.fetch_add(bytes, Ordering::Relaxed);
         }
         self.publish();
@@ -276,14 +283,13 @@ impl<D: Disk> Writer<D> {
             let mut advance = None;
             match staged.effect {
                 Effect::None => {}
-                Effect::Records { partition, base, count, at_ms, payload } => {
+                Effect::Records { partition, base, count, at_ms, payload, memory } => {
                     let end = base + u64::from(count);
                     partition.index().push(base, end, place);
                     self.position.tally.count(partition.id, end, len as u64, at_ms);
-                    let bytes = payload.len();
                     partition.remember(Recent { base, count, payload });
-                    self.remembered_bytes += bytes;
-                    self.remembered.push_back((Arc::clone(&partition), bytes));
+                    self.remembered_bytes += memory;
+                    self.remembered.push_back((Arc::clone(&partition), memory));
                     partition.written.store(end, Ordering::Release);
                     partition.on_written.notify_waiters();
                     advance = Some((partition, end));

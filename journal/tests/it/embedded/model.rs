@@ -171,11 +171,12 @@ async fn run_seed(seed: u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn power_cuts_leave_a_prefix_with_all_that_was_acknowledged() {
-    let first = std::env::var("JOURNAL_SEED").ok().map(|seed| seed.parse().expect("JOURNAL_SEED is a number"));
-    match first {
+    // JOURNAL_SEED=n runs that one, JOURNAL_SEEDS=n the first n.
+    let number = |name: &str| std::env::var(name).ok().map(|value| value.parse().expect("a number"));
+    match number("JOURNAL_SEED") {
         Some(seed) => run_seed(seed).await,
         None => {
-            for seed in 0..SEEDS {
+            for seed in 0..number("JOURNAL_SEEDS").unwrap_or(SEEDS) {
                 run_seed(seed).await;
             }
         }

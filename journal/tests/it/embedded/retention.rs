@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use journal::embedded::EmbeddedConfig;
-use journal::{Batch, Bounds, Log, LogError, Partition, Retention, TopicSpec, Visibility};
+use journal::{Batch, Bounds, Log, LogError, Partition, Priority, Retention, TopicSpec, Visibility};
 
 use super::disk::FaultDisk;
 use super::{appender, open, small, spec};
@@ -160,5 +160,46 @@ async fn a_slow_topic_is_carried_along() {
         assert_eq!(log.bounds(&Partition::new("orders", 0)).await.unwrap(), orders);
         whole(&log, "orders").await;
         whole(&log, "ticks").await;
+    }
+}
+
+/// On a disk filled to the last byte, trimming still frees room, without any being added.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn trimming_empties_a_full_disk() {
+    let disk = FaultDisk::new();
+    disk.faults().bytes_max.store(1 << 20, std::sync::atomic::Ordering::Relaxed);
+    let log = open(&disk, EmbeddedConfig { reserve_bytes: 128 << 10, ..small() }).unwrap();
+    log.create_topic(&spec("ticks", 1)).await.unwrap();
+    let place = Partition::new("ticks", 0);
+    for round in 0..3 {
+        let mut appender = log.appender(&place, Priority::Reserve).await.unwrap();
+        let (mut stored, mut refused) = (0, 0);
+        // Room may come back for a while after a trim: full is what stays full.
+        while refused < 3 {
+            let failure = match appender.append(Batch::of(b"", &[7; 3000])).await {
+                Ok(ack) => ack.await.err(),
+                Err(refusal) => Some(refusal),
+            };
+            match failure {
+                None => (stored, refused) = (stored + 1, 0),
+                Some(LogError::Full(_) | LogError::AppenderFailed(_)) => {
+                    refused += 1;
+                    appender = log.appender(&place, Priority::Reserve).await.unwrap();
+                    tokio::time::sleep(Duration::from_millis(250)).await;
+                }
+                Some(other) => panic!("round {round}: {other}"),
+            }
+            assert!(stored < 2000, "never full");
+        }
+        assert!(stored > 100, "round {round}: only {stored} batches until full");
+        let end = log.bounds(&place).await.unwrap().end;
+        log.trim(&place, end).await.unwrap();
+        let until = Instant::now() + Duration::from_secs(30);
+        let mut normal = super::appender(&log, &place).await;
+        while let Err(refusal) = normal.append(Batch::of(b"", b"room")).await {
+            assert!(matches!(refusal, LogError::Full(_)), "round {round}: {refusal}");
+            assert!(Instant::now() < until, "round {round}: no room came back");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 }
