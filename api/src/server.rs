@@ -151,7 +151,10 @@ async fn accept(listener: &TcpListener, state: &Shared, router: &Router) {
 async fn refuse(mut stream: TcpStream, _place: OwnedSemaphorePermit) {
     let talk = async {
         let mut request = [0; 4_096];
-        stream.read(&mut request).await?;
+        // The beginning is enough. A client that has gone needs no answer.
+        if stream.read(&mut request).await? == 0 {
+            return Ok(());
+        }
         stream.write_all(FULL).await?;
         stream.shutdown().await?;
         // What it still sends is read, or the system would take the answer back.
