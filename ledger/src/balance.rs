@@ -143,6 +143,12 @@ impl Ledger {
         self.table.get(asset.0 as usize, account.0)
     }
 
+    /// Asks the processor to fetch an account's balance before it is needed.
+    #[inline]
+    pub fn prefetch(&self, account: AccountId, asset: AssetId) {
+        self.table.prefetch(asset.0 as usize, account.0);
+    }
+
     /// An asset's sums.
     pub fn totals(&self, asset: AssetId) -> AssetTotals {
         self.totals[asset.0 as usize]

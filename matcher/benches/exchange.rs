@@ -118,6 +118,11 @@ impl Feed {
 fn apply_all(exchange: &mut Exchange, commands: &[Command], first: u64, out: &mut Outputs) -> f64 {
     let start = cpu_ns();
     for (at, command) in commands.iter().enumerate() {
+        for (stage, ahead) in Exchange::PREFETCH.into_iter().enumerate() {
+            if let Some(next) = commands.get(at + ahead) {
+                exchange.prefetch(stage, next);
+            }
+        }
         exchange.apply(first + at as u64, command, out);
         black_box(&out);
     }

@@ -10,7 +10,7 @@ mod index;
 mod ladder;
 mod limit;
 mod nodes;
-mod prefetch;
+pub(crate) mod prefetch;
 mod report;
 mod runs;
 

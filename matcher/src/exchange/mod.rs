@@ -35,6 +35,7 @@ mod order;
 mod outputs;
 mod pair;
 mod place;
+mod prefetch;
 mod publish;
 mod query;
 mod requests;

@@ -111,6 +111,12 @@ impl Requests {
         self.index.find(tag, is_it).map(|slot| &self.ring[slot as usize])
     }
 
+    /// Asks the processor to fetch where `tag` is looked up.
+    #[inline]
+    pub(super) fn prefetch(&self, tag: Tag) {
+        self.index.prefetch(tag);
+    }
+
     /// Forgets what is older than `since`; a few at a time, so that no command pays for many.
     #[inline]
     pub(super) fn forget(&mut self, since: i64) {
@@ -126,6 +132,10 @@ impl Requests {
         let old = &self.ring[self.head];
         self.floor = self.floor.max(old.sent_at);
         self.index.remove(old.tag, self.head as u32);
+        // Those that go next are known already.
+        if let Some(soon) = self.ring.get(self.head + 8) {
+            self.index.prefetch(soon.tag);
+        }
         self.head += 1;
         if self.head == self.capacity {
             self.head = 0;

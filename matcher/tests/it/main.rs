@@ -4,8 +4,10 @@
 mod auditor;
 mod book_cases;
 mod book_differential;
+mod cases;
 mod conservation;
 mod naive;
 mod replay;
 mod requests;
+mod sweep;
 mod workload;

@@ -97,6 +97,10 @@ pub fn write_execution(execution: &Execution, cause: &Cause, ts: UnixNanos, out:
     text.optional(",\"reason\":", &execution.reason.map(super::reason::Reason::code));
     text.optional(",\"given\":", &execution.given);
     text.optional(",\"limit\":", &execution.limit);
+    if execution.kind == ExecutionKind::Rejected {
+        // Sentences have no character that JSON would escape.
+        text.optional(",\"text\":", &execution.text());
+    }
     if let Some(first) = execution.first {
         text.count(",\"first\":", first);
     }

@@ -8,6 +8,8 @@ mod market;
 mod order;
 mod output;
 mod reason;
+#[cfg(test)]
+mod tests;
 
 pub use command::{BODY_KINDS, Command, CommandBody, ExchangeLimits, KillScope, NewOrder, OrderRef, Trail};
 pub use execution::{Execution, ExecutionKind, Fill, Liquidity, OrderView};

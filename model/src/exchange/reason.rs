@@ -113,6 +113,8 @@ mod tests {
         for (at, reason) in Reason::ALL.iter().enumerate() {
             assert_eq!(Reason::from_u8(at as u8), Some(*reason));
             assert!(Reason::ALL[..at].iter().all(|other| other.code() != reason.code()), "{reason:?}");
+            let plain = |character: char| (' '..='~').contains(&character) && character != '"' && character != '\\';
+            assert!(reason.sentence(None, None).chars().all(plain), "{reason:?} would need escaping");
         }
         let text =
             Reason::PriceOffTick.sentence(Some(Volume::from_raw(10_050_000_000)), Some(Volume::from_raw(1_000_000)));
