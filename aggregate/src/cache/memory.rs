@@ -63,8 +63,8 @@ impl MemoryCache {
     pub(super) fn put_one(&self, price: &Arc<CachedPrice>, now: Instant) -> bool {
         let slots = self.slots.load();
         match slots.get(&price.instrument()) {
-            Some(slot) => replace(slot, price, now),
-            None => self.add(price.instrument()).is_some_and(|slot| replace(&slot, price, now)),
+            Some(slot) => self.replace(slot, price, now),
+            None => self.add(price.instrument()).is_some_and(|slot| self.replace(&slot, price, now)),
         }
     }
 
@@ -85,19 +85,21 @@ impl MemoryCache {
         self.slots.store(Arc::new(more));
         Some(slot)
     }
-}
 
-/// Puts the price into its slot unless a newer one, or the same, is there. Two writers may meet here.
-fn replace(slot: &ArcSwapOption<Entry>, price: &Arc<CachedPrice>, now: Instant) -> bool {
-    let entry = Arc::new(Entry { price: Arc::clone(price), put_at: now });
-    loop {
-        let held = slot.load();
-        if held.as_ref().is_some_and(|held| held.price.version() >= price.version()) {
-            return false;
-        }
-        let before = slot.compare_and_swap(&*held, Some(Arc::clone(&entry)));
-        if before.as_ref().map(Arc::as_ptr) == held.as_ref().map(Arc::as_ptr) {
-            return true;
+    /// Puts the price into its slot unless a newer one, or the same, is there and current. Two writers may meet
+    /// here.
+    fn replace(&self, slot: &ArcSwapOption<Entry>, price: &Arc<CachedPrice>, now: Instant) -> bool {
+        let entry = Arc::new(Entry { price: Arc::clone(price), put_at: now });
+        loop {
+            let held = slot.load();
+            let current = held.as_ref().filter(|held| now.saturating_duration_since(held.put_at) <= self.ttl);
+            if current.is_some_and(|held| held.price.version() >= price.version()) {
+                return false;
+            }
+            let before = slot.compare_and_swap(&*held, Some(Arc::clone(&entry)));
+            if before.as_ref().map(Arc::as_ptr) == held.as_ref().map(Arc::as_ptr) {
+                return true;
+            }
         }
     }
 }
@@ -185,11 +187,10 @@ mod tests {
             price("BTC-USDT", 4, 3),
         ]);
         let held = cache.get(&btc).await.expect("no server").expect("it was put");
-        assert_eq!((held.version().ts_event.0, held.version().sequence), (5, 2));
+        assert_eq!((held.version().ts_event.0, held.version().sequence), (4, 3));
         assert_eq!(CachedPrice::from_json(held.json().clone()).expect("our JSON"), *held);
-        // A log that began anew counts from 1 again, at a later time.
-        cache.put(&[price("ETH-USDT", 10, 1)]);
-        assert_eq!(cache.get(&eth).await.expect("no server").expect("it was put").version().ts_event.0, 10);
+        cache.put(&[price("ETH-USDT", 8, 1)]);
+        assert_eq!(cache.get(&eth).await.expect("no server").expect("it was put").version().ts_event.0, 9);
         let names: Vec<_> = cache.list().await.expect("no server").iter().map(|price| price.instrument()).collect();
         assert_eq!(names, [btc, eth]);
         assert_eq!(cache.stats(), CacheStats { hits: 2, misses: 1, expired: 0 });
@@ -198,11 +199,13 @@ mod tests {
     #[tokio::test]
     async fn an_old_price_is_no_price() {
         let cache = MemoryCache::new(Duration::from_millis(1));
-        cache.put(&[price("BTC-USDT", 1, 1)]);
+        cache.put(&[price("BTC-USDT", 1, 9)]);
         std::thread::sleep(Duration::from_millis(5));
         assert_eq!(cache.get(&"BTC-USDT".parse().expect("an instrument")).await.expect("no server"), None);
         assert!(cache.list().await.expect("no server").is_empty());
         assert_eq!(cache.stats(), CacheStats { hits: 0, misses: 0, expired: 1 });
+        // A log that began anew counts from 1 again.
+        assert!(cache.put_one(&price("BTC-USDT", 2, 1), Instant::now()));
     }
 
     #[test]

@@ -209,6 +209,7 @@ impl Writer {
         let mut state = self.shared.lock();
         std::mem::swap(&mut state.waiting, &mut self.taken);
         state.in_flight = self.taken.len();
+        metrics::gauge!("millrace_cache_waiting", "cache" => "redis").set(self.taken.len() as f64);
     }
 
     /// Nothing waits: tries whether Redis answers, now and then.
@@ -300,6 +301,7 @@ impl Writer {
         if let Health::Down { since, .. } = &state.health {
             tracing::info!(after_ms = since.elapsed().as_millis(), "redis answers");
             state.health = Health::Up;
+            metrics::gauge!("millrace_cache_up", "cache" => "redis").set(1.0);
         }
     }
 
@@ -321,6 +323,7 @@ impl Writer {
             };
         }
         metrics::counter!("millrace_cache_failures_total", "cache" => "redis").increment(1);
+        metrics::gauge!("millrace_cache_up", "cache" => "redis").set(0.0);
         if error.is_timeout() {
             // The connection may be dead without anybody having said so.
             if let Ok(connection) = connect_lazily(&self.shared.config.url) {

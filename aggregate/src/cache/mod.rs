@@ -63,24 +63,25 @@ impl CachedPrice {
 
     /// Orders the prices of an instrument.
     pub const fn version(&self) -> Version {
-        Version { ts_event: self.price.ts_event, sequence: self.price.sequence }
+        Version { sequence: self.price.sequence, ts_event: self.price.ts_event }
     }
 }
 
-/// Orders the values of one key: a cache never replaces a newer one by an older one. The event time comes
-/// first, so that a log that begins anew, and with it the sequence, still follows what it replaces.
+/// Orders the values of one key: a cache never replaces a newer one by an older one. The sequence decides, not
+/// the time, which goes back when a clock is set back. A log that begins anew counts from 1 again: its values
+/// follow once the old ones have expired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version {
-    /// The core's event time.
-    pub ts_event: UnixNanos,
-    /// The sequence of the key's values.
+    /// Counts the key's values.
     pub sequence: u64,
+    /// The core's event time, for values of different logs that have the same sequence.
+    pub ts_event: UnixNanos,
 }
 
 /// Text that is ordered like the version: 40 decimal digits. Times before 1970 count as 1970.
 impl fmt::Display for Version {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{:020}{:020}", self.ts_event.0.max(0), self.sequence)
+        write!(out, "{:020}{:020}", self.sequence, self.ts_event.0.max(0))
     }
 }
 
@@ -192,8 +193,8 @@ mod tests {
 
     #[test]
     fn versions_and_their_texts_have_one_order() {
-        let version = |ts_event, sequence| Version { ts_event: UnixNanos(ts_event), sequence };
-        let rising = [version(0, 9), version(1, 2), version(1, 10), version(i64::MAX, 0), version(i64::MAX, u64::MAX)];
+        let version = |sequence, ts_event| Version { sequence, ts_event: UnixNanos(ts_event) };
+        let rising = [version(0, 9), version(2, 1), version(10, 1), version(11, 0), version(u64::MAX, i64::MAX)];
         for pair in rising.windows(2) {
             assert!(pair[0] < pair[1] && pair[0].to_string() < pair[1].to_string(), "{pair:?}");
             assert_eq!(pair[0].to_string().len(), 40);

@@ -17,8 +17,8 @@ const CANDLES: usize = 1;
 const DEAD_LETTERS: usize = 2;
 const TICKS: usize = 3;
 
-/// Bytes of a record that a dead letter shows.
-const SHOWN_BYTES: usize = 64;
+/// Bytes of the refused record that a letter keeps, at most.
+const KEPT_BYTES_MAX: usize = 256;
 
 /// Which partitions of `ticks` need a conversion rate.
 pub(super) struct Routes(BTreeMap<Instrument, Vec<u32>>);
@@ -55,17 +55,18 @@ pub(super) struct ShellCore {
     undecodable: u64,
 }
 
-/// A record that cannot be used, as `dead-letters` carries it.
+/// A record that cannot be used, as `dead-letters` carries those of every source.
 #[derive(serde::Serialize)]
 struct DeadLetter<'a> {
     v: u32,
     /// Topic and partition.
-    source: String,
-    offset: u64,
+    source: &'a str,
+    /// Offset in it.
+    offset: String,
     reason: String,
-    /// Its first bytes, in hexadecimal.
-    bytes: String,
-    len: usize,
+    length: usize,
+    /// Its first bytes; what is not UTF-8 shows as U+FFFD.
+    input: String,
     cause: &'a Cause,
 }
 
@@ -146,13 +147,17 @@ impl ShellCore {
         self.mix([4, record.offset, record.value.len() as u64, 0]);
         let source = format!("{}/{}", topic::TICKS, self.partition);
         outputs.push(DEAD_LETTERS, source.as_bytes(), |cause, out| {
-            let shown = &record.value[..record.value.len().min(SHOWN_BYTES)];
-            let bytes = shown.iter().map(|byte| format!("{byte:02x}")).collect();
-            let (reason, len) = (error.to_string(), record.value.len());
-            put_json(
-                out,
-                &DeadLetter { v: 1, source: source.clone(), offset: record.offset, reason, bytes, len, cause },
-            );
+            let kept = &record.value[..record.value.len().min(KEPT_BYTES_MAX)];
+            let letter = DeadLetter {
+                v: 1,
+                source: &source,
+                offset: record.offset.to_string(),
+                reason: error.to_string(),
+                length: record.value.len(),
+                input: String::from_utf8_lossy(kept).into_owned(),
+                cause,
+            };
+            put_json(out, &letter);
         });
     }
 }

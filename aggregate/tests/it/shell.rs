@@ -309,7 +309,7 @@ async fn what_is_no_tick_is_a_dead_letter_and_stops_nothing() {
     let letters = read_all(&*log, &Partition::new(topic::DEAD_LETTERS, 0)).await;
     let letters: Vec<serde_json::Value> =
         letters.iter().map(|letter| serde_json::from_slice(letter).unwrap()).collect();
-    let told: Vec<u64> = letters.iter().map(|letter| letter["offset"].as_u64().unwrap()).collect();
+    let told: Vec<u64> = letters.iter().map(|letter| letter["offset"].as_str().unwrap().parse().unwrap()).collect();
     assert_eq!(told, bad);
     assert!(letters.iter().all(|letter| letter["source"] == to.to_string() && letter["reason"].is_string()));
     let price = cache.get(&instruments[0]).await.unwrap().expect("trades go on");

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use model::Cause;
 
+use super::meters::Meters;
 use super::outputs::LastCause;
 use super::pipeline::OutletPartition;
 use super::{Core, Snapshot, SnapshotError, SnapshotStore, StageConfig, StageError, WithoutSnapshot};
@@ -31,6 +32,7 @@ pub(super) struct Recovery<'a, C> {
     pub(super) config: &'a StageConfig,
     pub(super) store: &'a SnapshotStore,
     pub(super) make: &'a (dyn Fn() -> C + Send + Sync),
+    pub(super) meters: &'a Meters,
 }
 
 /// What is known of an output partition.
@@ -109,8 +111,7 @@ impl<C: Core> Recovery<'_, C> {
                 Ok((core, snapshot)) => return Ok((core, Some(snapshot))),
                 Err(Unusable { why, for_ever }) => {
                     tracing::warn!(%stage, snapshot = %path.display(), %why, "snapshot skipped");
-                    metrics::counter!("millrace_stage_snapshots_skipped_total", "stage" => Arc::clone(stage))
-                        .increment(1);
+                    self.meters.snapshots_skipped.increment(1);
                     if for_ever {
                         self.store.set_aside(offset).map_err(snapshot_error)?;
                     }

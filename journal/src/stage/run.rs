@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::meters::Meters;
 use super::outputs::Outputs;
 use super::pipeline::{Outlet, Positions};
 use super::recover::{Recovered, Recovery};
@@ -29,6 +30,7 @@ pub struct Stage<C, H> {
     make: Arc<dyn Fn() -> C + Send + Sync>,
     hooks: H,
     status: watch::Sender<StageStatus>,
+    meters: Meters,
 }
 
 impl<C: Core, H: Hooks<C>> Stage<C, H> {
@@ -44,8 +46,8 @@ impl<C: Core, H: Hooks<C>> Stage<C, H> {
     ) -> Result<Self, StageError> {
         let store = SnapshotStore::open(&config.snapshots.directory, config.snapshots.keep)
             .map_err(|error| StageError::Snapshot { stage: Arc::clone(&config.name), error })?;
-        let status = watch::Sender::new(StageStatus::INITIAL);
-        Ok(Self { log, config: Arc::new(config), store, make: Arc::new(make), hooks, status })
+        let (status, meters) = (watch::Sender::new(StageStatus::INITIAL), Meters::new(&config));
+        Ok(Self { log, config: Arc::new(config), store, make: Arc::new(make), hooks, status, meters })
     }
 
     /// Its name.
@@ -83,7 +85,13 @@ impl<C: Core, H: Hooks<C>> Stage<C, H> {
 
     async fn recover(&mut self) -> Result<Running<'_, C, H>, StageError> {
         let begun = Instant::now();
-        let recovery = Recovery { log: &*self.log, config: &self.config, store: &self.store, make: &*self.make };
+        let recovery = Recovery {
+            log: &*self.log,
+            config: &self.config,
+            store: &self.store,
+            make: &*self.make,
+            meters: &self.meters,
+        };
         let Recovered { core, snapshot, position, end, partitions, last } = recovery.run().await?;
         let log_error = |error| StageError::Log { stage: Arc::clone(&self.config.name), error };
         let reader = self.log.reader(&self.config.inbox, position, Visibility::Durable).await.map_err(log_error)?;
@@ -110,6 +118,7 @@ impl<C: Core, H: Hooks<C>> Stage<C, H> {
             store: &self.store,
             hooks: &mut self.hooks,
             status: &self.status,
+            meters: &self.meters,
         };
         running.prepare_snapshots(snapshot, &*self.make).await?;
         let from = running.snapshots.newest;
@@ -151,6 +160,7 @@ struct Running<'a, C, H> {
     store: &'a SnapshotStore,
     hooks: &'a mut H,
     status: &'a watch::Sender<StageStatus>,
+    meters: &'a Meters,
 }
 
 struct Snapshots<C> {
@@ -242,10 +252,10 @@ impl<C: Core, H: Hooks<C>> Running<'_, C, H> {
             }
         }
         self.hand_over().await?;
-        let labels = [("stage", self.config.name.to_string()), ("partition", self.config.inbox.index.to_string())];
-        metrics::counter!("millrace_stage_records_total", &labels).increment(records.len() as u64);
-        metrics::counter!("millrace_stage_outputs_total", &labels).increment(self.outputs.take_emitted());
-        metrics::gauge!("millrace_stage_outstanding", &labels).set(self.outlet.outstanding() as f64);
+        self.meters.records.increment(records.len() as u64);
+        self.meters.outputs.increment(self.outputs.take_emitted());
+        self.meters.position.set(self.position as f64);
+        self.meters.outstanding.set(self.outlet.outstanding() as f64);
         self.arrived();
         self.consider_snapshot();
         Ok(())
@@ -378,19 +388,18 @@ impl<C: Core, H: Hooks<C>> Running<'_, C, H> {
         let stage = &self.config.name;
         self.snapshots.replica = replica;
         self.snapshots.due = Instant::now() + self.config.snapshots.every;
-        let labels = [("stage", stage.to_string()), ("partition", self.config.inbox.index.to_string())];
         match result {
             Ok(size) => {
                 self.snapshots.newest = Some(offset);
-                metrics::counter!("millrace_stage_snapshots_total", &labels).increment(1);
-                metrics::gauge!("millrace_stage_snapshot_bytes", &labels).set(size as f64);
-                metrics::gauge!("millrace_stage_snapshot_seconds", &labels).set(begun.elapsed().as_secs_f64());
+                self.meters.snapshots.increment(1);
+                self.meters.snapshot_bytes.set(size as f64);
+                self.meters.snapshot_seconds.set(begun.elapsed().as_secs_f64());
                 tracing::debug!(%stage, offset, size, took_ms = begun.elapsed().as_millis(), "snapshot written");
                 self.tell_oldest_snapshot();
                 Ok(())
             }
             Err(StageError::Snapshot { error, .. }) => {
-                metrics::counter!("millrace_stage_snapshot_failures_total", &labels).increment(1);
+                self.meters.snapshot_failures.increment(1);
                 tracing::warn!(%stage, offset, %error, "snapshot not written");
                 Ok(())
             }
