@@ -3,7 +3,10 @@
 //! Ten instruments on three venues, 20,000 ticks a second of event time, six trades to four quotes; every price
 //! is a random walk of a basis point a second. `throttled` publishes by the default rules, `publish all` makes a
 //! price of every tick. Figures are CPU time of the folding thread, medians of five runs.
-#![allow(missing_docs)]
+#![allow(missing_docs, dead_code, unreachable_pub, clippy::unwrap_used)]
+
+#[path = "../tests/it/core_support.rs"]
+mod core_support;
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -187,4 +190,6 @@ fn main() {
     run("throttled", &Rules::default(), ticks);
     run("publish all", &all(), ticks);
     json(ticks);
+    assert_eq!(core_support::pinned_run(), core_support::PINNED, "this build folds other bytes than the tested one");
+    println!("{:<12} the pinned run gives the same bytes in this build as in the tests", "");
 }

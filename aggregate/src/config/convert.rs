@@ -199,3 +199,65 @@ impl Rules {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Config;
+    use super::*;
+
+    fn problems(instruments: &[(&str, &[(&str, &str)])]) -> Vec<String> {
+        let instruments = instruments.iter().map(|(name, pairs)| {
+            let mut rules = Rules::default();
+            pairs.iter().for_each(|(name, value)| rules.set(name, value).expect("a value"));
+            (name.parse().expect("an instrument"), rules)
+        });
+        match Config::new(instruments.collect()) {
+            Ok(_) => Vec::new(),
+            Err(problems) => problems.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    #[test]
+    fn every_mistake_is_told_at_once() {
+        let found = problems(&[
+            ("BTC-USDT", &[("convert", "BTC-USD, ETH-USD, BTC-USDT"), ("window.size", "1500ms"), ("band", "100%")]),
+            ("ETH-USDT", &[("weights", "fixed"), ("min_inliers", "0"), ("publish.heartbeat", "0ms")]),
+            ("ETH-USDT", &[("method", "partition_vwm"), ("window.size", "5m")]),
+        ]);
+        let expected = [
+            "BTC-USDT: window.size: 1s to 24h is allowed: whole seconds to 1h, whole minutes above",
+            "BTC-USDT: band: 1 not allowed: above 0 and below 1 (100%)",
+            "ETH-USDT: publish.heartbeat: 1ms to 86400000ms is allowed",
+            "ETH-USDT: min_inliers: 1 to 32 is allowed",
+            "ETH-USDT: fixed_weights: goes with weights: fixed, one weight per venue, and only with it",
+            "ETH-USDT: instruments: named twice",
+            "ETH-USDT: window.size: partition_vwm keeps every trade: at most 60s",
+            "BTC-USDT: convert: no rate for BTC-USD: add USDT-USD to the instruments, or set assume_par to take USD \
+             for USDT",
+            "BTC-USDT: convert: ETH-USD not allowed: BTC priced in another asset is",
+            "BTC-USDT: convert: BTC-USDT not allowed: BTC priced in another asset is",
+        ];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn rates_must_stand_on_their_own() {
+        let ok: &[(&str, &[(&str, &str)])] = &[("BTC-USDT", &[("convert", "BTC-USD")]), ("USDT-USD", &[])];
+        assert_eq!(problems(ok), Vec::<String>::new());
+        let found = problems(&[
+            ("BTC-USDT", &[("convert", "BTC-USD")]),
+            ("USDT-USD", &[("convert", "USDT-USDC")]),
+            ("USDC-USD", &[]),
+        ]);
+        assert_eq!(
+            found,
+            ["BTC-USDT: convert: rate USDT-USD is itself converted: a rate must stand on its own venues"]
+        );
+        let found = problems(&[
+            ("BTC-USDT", &[("convert", "BTC-EUR"), ("assume_par", "true")]),
+            ("BTC-USD", &[("convert", "BTC-EUR"), ("assume_par", "true"), ("window.size", "1s")]),
+        ]);
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found[0].contains("convert BTC-EUR over different windows"), "{found:?}");
+    }
+}

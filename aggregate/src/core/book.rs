@@ -12,7 +12,7 @@ use crate::config::Rules;
 const SECOND_NS: i64 = 1_000_000_000;
 const MINUTE_NS: i64 = 60 * SECOND_NS;
 /// Venues of one instrument, at most.
-pub(super) const VENUES_MAX: usize = 32;
+const VENUES_MAX: usize = 32;
 /// A trade that would lift the 24 h total of price times quantity above this (4 x 10^21 quote units) is
 /// unusable. Any day's candle holds at most what two such windows hold, which fits Decimal128(38,16); every
 /// other window is part of this one.
@@ -77,6 +77,15 @@ impl Book {
         self.candles.advance(self.watermark, self.floor(rules), sink);
     }
 
+    /// Goes back to `now`: what lies after it is forgotten, once its candles are written as they stand.
+    pub(super) fn rewind(&mut self, now: i64, sink: &mut impl CandleSink) {
+        self.venues.iter_mut().for_each(|venue| venue.rewind(now));
+        self.seconds.rewind(now.div_euclid(SECOND_NS));
+        self.minutes.rewind(now.div_euclid(MINUTE_NS));
+        self.candles.rewind(now, sink);
+        self.watermark = i64::MIN;
+    }
+
     /// Trades before this event time come too late.
     const fn floor(&self, rules: &Rules) -> i64 {
         self.watermark.saturating_sub(rules.allowed_lateness_ns)
@@ -99,7 +108,7 @@ impl Book {
         let sums = Sums::of(trade.price, trade.quantity);
         let (second, minute) = (now.div_euclid(SECOND_NS), now.div_euclid(MINUTE_NS));
         self.minutes.advance(minute);
-        if self.minutes.sums(0).notional + sums.notional > NOTIONAL_24H_MAX {
+        if self.minutes.sums(0).notional.saturating_add(sums.notional) > NOTIONAL_24H_MAX {
             counters.unusable += 1;
             return Outcome::Left;
         }
@@ -177,6 +186,9 @@ impl Book {
     }
 
     pub(super) fn load(&mut self, from: &mut Reader<'_>, rules: &Rules, now: i64) -> Result<(), Malformed> {
+        if !self.venues.is_empty() {
+            return Err(Malformed("an instrument twice"));
+        }
         for _ in 0..from.count(16)? {
             let venue = VenueState::load(from, rules, now)?;
             if self.venues.len() == VENUES_MAX || self.venues.iter().any(|known| known.venue == venue.venue) {

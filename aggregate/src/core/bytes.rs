@@ -87,6 +87,12 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// What [`put_section`] wrote, by itself.
+    pub(super) fn section(&mut self) -> Result<Self, Malformed> {
+        let len = usize::try_from(self.u64()?).map_err(|_| Malformed("a section's length"))?;
+        self.take(len).map(Self)
+    }
+
     pub(super) fn option<T>(
         &mut self,
         read: impl FnOnce(&mut Self) -> Result<T, Malformed>,
@@ -131,6 +137,15 @@ pub(super) fn put_trade_id(out: &mut Vec<u8>, id: TradeId) {
             out.extend_from_slice(&uuid.to_le_bytes());
         }
     }
+}
+
+/// Writes content behind its length, so that a reader can pass over it.
+pub(super) fn put_section(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    let start = out.len();
+    out.extend_from_slice(&[0; 8]);
+    write(out);
+    let len = (out.len() - start - 8) as u64;
+    out[start..start + 8].copy_from_slice(&len.to_le_bytes());
 }
 
 pub(super) fn put_option<T>(out: &mut Vec<u8>, value: Option<&T>, write: impl FnOnce(&mut Vec<u8>, &T)) {

@@ -186,6 +186,18 @@ impl Candles {
         }
     }
 
+    /// Goes back to `now`: candles that start after it are written as they stand, and forgotten.
+    pub(super) fn rewind(&mut self, now: i64, sink: &mut impl CandleSink) {
+        for (cells, interval) in self.levels.iter_mut().zip(Interval::ALL) {
+            let kept = cells.partition_point(|cell| cell.start <= now);
+            for mut cell in cells.drain(kept..).filter(|cell| cell.revision.is_none()) {
+                cell.revision = Some(0);
+                sink.candle(interval, &cell);
+            }
+        }
+        (self.next_close, self.next_drop) = (i64::MIN, i64::MIN);
+    }
+
     pub(super) fn save(&self, out: &mut Vec<u8>) {
         for cells in &self.levels {
             put_count(out, cells.len());
@@ -218,6 +230,10 @@ impl Candles {
                 let (open, high, low, close) = (price()?, price()?, price()?, price()?);
                 let sums = Sums { notional: from.i128()?, volume: from.i128()?, trades: from.u64()? };
                 let revision = from.option(Reader::u32)?;
+                let times = [start, first.0, last.0];
+                if !times.iter().all(|time| super::TIMES.contains(time)) {
+                    return Err(Malformed("a candle's time"));
+                }
                 if sums.volume <= 0 || candles.levels[level].back().is_some_and(|cell| cell.start >= start) {
                     return Err(Malformed("a candle out of order or empty"));
                 }

@@ -2,7 +2,7 @@
 
 use model::{
     Candle, Cause, CompositePrice, Instrument, Interval, Name, Notional, Origin, Price, PriceStatus, Rate, Tick,
-    TickBody, TickFlags, UnixNanos, Volume, topic,
+    TickBody, TickFlags, UnixNanos, Volume,
 };
 
 use super::candles::{CandleSink, Cell};
@@ -23,8 +23,7 @@ pub(super) struct Emit<'a> {
 }
 
 impl<'a> Emit<'a> {
-    pub(super) fn new(stamp: Stamp, tick: &Tick, out: &'a mut Vec<Output>) -> Self {
-        let topic = topic::name(topic::TICKS);
+    pub(super) const fn new(stamp: Stamp, topic: Name<23>, tick: &Tick, out: &'a mut Vec<Output>) -> Self {
         Self { out, stamp, topic, ts_recv: tick.ts_recv, prices: 0, candles: 0, rates: 0, revisions: 0 }
     }
 

@@ -2,11 +2,21 @@
 
 /// `numerator / denominator` rounded half to even; `denominator` is above zero.
 pub(super) const fn div_half_even(numerator: i128, denominator: i128) -> i128 {
-    let quotient = numerator.div_euclid(denominator);
+    if numerator < 0 {
+        return -div_half_even(-numerator, denominator);
+    }
+    let (numerator, denominator) = (numerator.unsigned_abs(), denominator.unsigned_abs());
+    // Most fit, and 64 bits divide several times as fast as 128.
+    let quotient = if numerator <= u64::MAX as u128 && denominator <= u64::MAX as u128 {
+        (numerator as u64 / denominator as u64) as u128
+    } else {
+        numerator / denominator
+    };
     let rest = numerator - quotient * denominator;
     // Compared by what is missing, since twice the rest might not fit.
     let missing = denominator - rest;
-    if rest > missing || (rest == missing && quotient & 1 == 1) { quotient + 1 } else { quotient }
+    let up = rest > missing || (rest == missing && quotient & 1 == 1);
+    (quotient + up as u128) as i128
 }
 
 /// A raw price, where the value is one: above zero and in range.

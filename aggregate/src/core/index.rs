@@ -4,15 +4,12 @@ use model::{
     CompositePrice, Constituent, Instrument, Price, PriceStatus, PublishReason, Quantity, UnixNanos, Venue, Volume,
 };
 
-use super::book::{Book, VENUES_MAX};
+use super::book::Book;
 use super::bytes::{Malformed, Reader, put_count, put_i64, put_option, put_text, put_u64};
-use super::exact::ONE;
-use super::methods::{Candidate, Composite, compose, weighted_middle};
+use super::exact::{ONE, as_price, div_half_even};
+use super::methods::{Candidate, Composite, compose, share_out, weighted_middle};
 use super::rates::{Converter, Rates, Ratio};
-use crate::config::{Method, Priced, Rules};
-
-/// Venues of one index at most: those of its own book and of each converted one.
-pub(super) const MEMBERS_MAX: usize = VENUES_MAX * (1 + Rules::CONVERT_MAX);
+use crate::config::{Method, Priced};
 
 /// Where an index finds venues: a book, and how its prices are converted.
 #[derive(Debug, Clone, Copy)]
@@ -60,7 +57,8 @@ pub(super) struct Scratch {
     candidates: Vec<Candidate>,
     order: Vec<usize>,
     votes: Vec<i64>,
-    trades: Vec<(i64, i128)>,
+    /// Partition, price and quantity.
+    trades: Vec<(u32, i64, i128)>,
 }
 
 /// When and why a price is asked for.
@@ -128,7 +126,10 @@ impl Index {
         } else {
             return None;
         };
-        let counted = scratch.candidates.iter().filter(|candidate| candidate.share > 0);
+        if let Some(composite) = &composite {
+            share_out(&mut scratch.candidates, composite);
+        }
+        let counted = scratch.candidates.iter().filter(|candidate| candidate.counts());
         let newest = counted.map(|candidate| candidate.newest).max();
         let last = match (composite, self.last) {
             (Some(composite), last) => Published {
@@ -190,40 +191,33 @@ impl Index {
     /// together; partitions without trades are skipped, and none is given when all are.
     fn partition_mean(&self, books: &[Book], rates: &Rates, scratch: &mut Scratch, now: i64) -> Option<i64> {
         let rules = &self.priced.rules;
-        let partitions = i64::from(rules.partitions);
+        let partitions = i128::from(rules.partitions);
         let start = now.saturating_sub(rules.window_ns);
-        let (mut sum, mut filled) = (0i128, 0i128);
-        for partition in 0..partitions {
-            let edge = |number: i64| {
-                start + (i128::from(rules.window_ns) * i128::from(number) / i128::from(partitions)) as i64
-            };
-            let (after, until) = (edge(partition), edge(partition + 1));
-            scratch.trades.clear();
-            for candidate in scratch.candidates.iter().filter(|candidate| candidate.share > 0) {
-                let member = &self.members[candidate.member];
-                let source = &self.sources[member.source];
-                let ratio = source
-                    .converter
-                    .as_ref()
-                    .map_or(Some(Ratio::ONE), |converter| rates.ratio(converter, rules.stale_after.rates_ns, now));
-                let Some(ratio) = ratio else { continue };
-                for trade in books[source.book].venues[member.place].window_trades() {
-                    if trade.at > after
-                        && trade.at <= until
-                        && let Some(price) = ratio.apply(trade.price)
-                    {
-                        scratch.trades.push((price, i128::from(trade.quantity)));
-                    }
+        scratch.trades.clear();
+        for candidate in scratch.candidates.iter().filter(|candidate| candidate.counts()) {
+            let member = &self.members[candidate.member];
+            let source = &self.sources[member.source];
+            let ratio = source
+                .converter
+                .as_ref()
+                .map_or(Some(Ratio::ONE), |converter| rates.ratio(converter, rules.stale_after.rates_ns, now));
+            let Some(ratio) = ratio else { continue };
+            for trade in books[source.book].venues[member.place].window_trades() {
+                // A partition ends with the nanosecond of its end, as the window does.
+                let past = i128::from(trade.at - start) * partitions - 1;
+                let partition = past / i128::from(rules.window_ns);
+                if let Some(price) = ratio.apply(trade.price) {
+                    scratch.trades.push((partition as u32, price, i128::from(trade.quantity)));
                 }
             }
-            if scratch.trades.is_empty() {
-                continue;
-            }
-            scratch.trades.sort_unstable();
-            sum += i128::from(weighted_middle(scratch.trades.iter().copied()));
+        }
+        scratch.trades.sort_unstable();
+        let (mut sum, mut filled) = (0i128, 0i128);
+        for partition in scratch.trades.chunk_by(|a, b| a.0 == b.0) {
+            sum += i128::from(weighted_middle(partition.iter().map(|(_, price, quantity)| (*price, *quantity))));
             filled += 1;
         }
-        (filled > 0).then(|| super::exact::div_half_even(sum, filled)).and_then(super::exact::as_price)
+        (filled > 0).then(|| div_half_even(sum, filled)).and_then(as_price)
     }
 
     /// The record of a publication; the scratch holds the candidates it was computed from.
@@ -287,7 +281,7 @@ impl Index {
     fn confidence(&self, books: &[Book], scratch: &mut Scratch, price: i64, now: i64) -> Option<Price> {
         let votes = &mut scratch.votes;
         votes.clear();
-        for candidate in scratch.candidates.iter().filter(|candidate| candidate.share > 0) {
+        for candidate in scratch.candidates.iter().filter(|candidate| candidate.counts()) {
             let member = &self.members[candidate.member];
             let venue = &books[self.sources[member.source].book].venues[member.place];
             let uncertainty = venue.uncertainty(&self.priced.rules.stale_after, now);
@@ -302,6 +296,17 @@ impl Index {
         let (low, high) = (*votes.get(quarter)?, *votes.get(votes.len() - 1 - quarter)?);
         let distance = price.saturating_sub(low).max(high.saturating_sub(price)).max(0);
         Some(Price::from_raw(distance).unwrap_or(Price::MAX))
+    }
+
+    /// Forgets times that have not come yet.
+    pub(super) fn rewind(&mut self, now: i64) {
+        for member in &mut self.members {
+            member.excluded_at = member.excluded_at.filter(|at| *at <= now);
+        }
+        if let Some(last) = &mut self.last {
+            last.at = last.at.min(now);
+            last.newest = last.newest.min(now);
+        }
     }
 
     pub(super) fn save(&self, books: &[Book], out: &mut Vec<u8>) {
@@ -326,7 +331,8 @@ impl Index {
         });
     }
 
-    /// Reads what [`Self::save`] wrote; the books are loaded and the members added.
+    /// Reads what [`Self::save`] wrote; the books are loaded and the members added. Venues that are not members
+    /// are left.
     pub(super) fn load(&mut self, books: &[Book], from: &mut Reader<'_>) -> Result<(), Malformed> {
         for _ in 0..from.count(12)? {
             let (venue, instrument, at) = (from.name()?, from.instrument()?, from.i64()?);
@@ -334,8 +340,9 @@ impl Index {
             let known = |member: &&mut Member| {
                 member.venue == venue && books[sources[member.source].book].instrument == instrument
             };
-            let member = self.members.iter_mut().find(known).ok_or(Malformed("a venue that is not in the book"))?;
-            member.excluded_at = Some(at);
+            if let Some(member) = self.members.iter_mut().find(known) {
+                member.excluded_at = Some(at);
+            }
         }
         self.sequence = from.u64()?;
         self.last = from.option(|from| {

@@ -6,7 +6,6 @@
 use model::{ConstituentState, PriceStatus};
 
 use super::exact::{ONE, as_price, div_half_even, midpoint};
-use super::index::MEMBERS_MAX;
 use crate::config::{Method, Outlier, Rules};
 
 /// A venue that may count.
@@ -22,8 +21,10 @@ pub(super) struct Candidate {
     pub(super) volume: i128,
     /// Weight before any cap, then as counted.
     pub(super) weight: i128,
-    /// Its part of one, in units of 1e-8.
+    /// Its part of one, in units of 1e-8; written by [`share_out`].
     pub(super) share: i64,
+    /// It weighs `max_venue_weight` exactly.
+    capped: bool,
     /// Event time of what the price comes from.
     pub(super) newest: i64,
     pub(super) state: ConstituentState,
@@ -49,6 +50,7 @@ impl Candidate {
             volume,
             weight,
             share: 0,
+            capped: false,
             newest,
             state,
             on_probation: false,
@@ -56,7 +58,8 @@ impl Candidate {
         }
     }
 
-    const fn counts(&self) -> bool {
+    /// Whether the price comes from it too.
+    pub(super) const fn counts(&self) -> bool {
         matches!(self.state, ConstituentState::Used | ConstituentState::Clamped)
     }
 
@@ -71,9 +74,21 @@ impl Candidate {
 pub(super) struct Composite {
     pub(super) price: i64,
     pub(super) status: PriceStatus,
+    shares: Shares,
 }
 
-/// Computes the price and writes each candidate's part in it. None when no venue counts.
+/// How the venues that count share one whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shares {
+    Equal,
+    ByWeight,
+    /// The capped have `cap` each, in units of 1e-8; the others what is left, by weight.
+    Capped {
+        cap: i128,
+    },
+}
+
+/// Computes the price and what became of each candidate. None when no venue counts.
 pub(super) fn compose(candidates: &mut [Candidate], order: &mut Vec<usize>, rules: &Rules) -> Option<Composite> {
     settle_weights(candidates);
     order.clear();
@@ -88,21 +103,16 @@ pub(super) fn compose(candidates: &mut [Candidate], order: &mut Vec<usize>, rule
         method = Method::WeightedMedian;
     }
     order.retain(|at| candidates[*at].counts());
-    let price = match method {
-        Method::Median => median(candidates, order),
-        Method::WeightedMedian => weighted_median(candidates, order),
+    let (price, shares) = match method {
+        Method::Median => (median(candidates, order), Shares::Equal),
+        Method::WeightedMedian => (weighted_median(candidates, order), Shares::ByWeight),
         Method::Vwap | Method::CappedVwap | Method::CappedMedian | Method::PartitionVwm => {
             capped_mean(candidates, order, i128::from(rules.max_venue_weight().raw()))?
         }
     };
-    match method {
-        Method::Median => share_out(candidates, order, |_| 1),
-        Method::WeightedMedian => share_out(candidates, order, |candidate| candidate.weight),
-        _ => {}
-    }
     let agreeing = order.iter().filter(|at| candidates[**at].state == ConstituentState::Used).count();
     let status = status(order.len(), agreeing, few_agree, rules);
-    Some(Composite { price, status })
+    Some(Composite { price, status, shares })
 }
 
 fn status(counted: usize, agreeing: usize, few_agree: bool, rules: &Rules) -> PriceStatus {
@@ -228,89 +238,72 @@ fn deviation_reach(candidates: &[Candidate], order: &[usize], centre: i64, rules
 }
 
 /// Mean weighted by `weight`, no share above `cap` (in units of 1e-8) from three venues on: what is above goes
-/// to the others by their weights. Writes the shares.
-fn capped_mean(candidates: &mut [Candidate], order: &[usize], cap: i128) -> Option<i64> {
+/// to the others by their weights.
+fn capped_mean(candidates: &mut [Candidate], order: &[usize], cap: i128) -> Option<(i64, Shares)> {
     let total: i128 = order.iter().map(|at| candidates[*at].weight).sum();
     let biggest = order.iter().map(|at| candidates[*at].weight).max()?;
     if order.len() < 3 || biggest * ONE <= cap * total {
-        share_out(candidates, order, |candidate| candidate.weight);
         let sum: i128 = order.iter().map(|at| i128::from(candidates[*at].counted) * candidates[*at].weight).sum();
-        return as_price(div_half_even(sum, total));
+        return Some((as_price(div_half_even(sum, total))?, Shares::ByWeight));
     }
     if cap * order.len() as i128 <= ONE {
         // Only equal weights come close to such a cap.
-        share_out(candidates, order, |_| 1);
         let sum: i128 = order.iter().map(|at| i128::from(candidates[*at].counted)).sum();
-        return as_price(div_half_even(sum, order.len() as i128));
+        return Some((as_price(div_half_even(sum, order.len() as i128))?, Shares::Equal));
     }
-    let mut is_capped = [false; MEMBERS_MAX];
     let (mut capped, mut rest) = (0i128, total);
     loop {
         let left = ONE - capped * cap;
         let (before, rest_before) = (capped, rest);
-        for (at, place) in order.iter().enumerate() {
-            let weight = candidates[*place].weight;
-            if !is_capped[at] && weight * left > cap * rest_before {
-                is_capped[at] = true;
+        for at in order {
+            let candidate = &mut candidates[*at];
+            if !candidate.capped && candidate.weight * left > cap * rest_before {
+                candidate.capped = true;
                 capped += 1;
-                rest -= weight;
+                rest -= candidate.weight;
             }
         }
         if capped == before {
             break;
         }
     }
-    mean_with_capped(candidates, order, &is_capped, cap, capped)
+    Some((mean_with_capped(candidates, order, cap, capped)?, Shares::Capped { cap }))
 }
 
 /// The mean where some venues have exactly `cap` and the others share the rest by weight.
-fn mean_with_capped(
-    candidates: &mut [Candidate],
-    order: &[usize],
-    is_capped: &[bool],
-    cap: i128,
-    capped: i128,
-) -> Option<i64> {
+fn mean_with_capped(candidates: &[Candidate], order: &[usize], cap: i128, capped: i128) -> Option<i64> {
     let left = ONE - capped * cap;
+    let capped_sum: i128 =
+        order.iter().map(|at| &candidates[*at]).filter(|one| one.capped).map(|one| i128::from(one.counted)).sum();
     // Where the products would not fit, the weights lose low bits until they do.
     for shift in 0..63 {
-        let weight = |candidate: &Candidate| candidate.weight >> shift;
-        let (mut capped_sum, mut rest_sum, mut rest) = (0i128, 0i128, 0i128);
-        for (at, place) in order.iter().enumerate() {
-            let candidate = &candidates[*place];
-            if is_capped[at] {
-                capped_sum += i128::from(candidate.counted);
-            } else {
-                rest += weight(candidate);
-                rest_sum += weight(candidate) * i128::from(candidate.counted);
-            }
+        let (mut rest_sum, mut rest) = (0i128, 0i128);
+        for candidate in order.iter().map(|at| &candidates[*at]).filter(|candidate| !candidate.capped) {
+            rest += candidate.weight >> shift;
+            rest_sum += (candidate.weight >> shift) * i128::from(candidate.counted);
         }
         if rest == 0 {
             break;
         }
         let products = (cap * capped_sum).checked_mul(rest).zip(rest_sum.checked_mul(left));
-        let Some(sum) = products.and_then(|(capped_part, rest_part)| capped_part.checked_add(rest_part)) else {
-            continue;
-        };
-        for (at, place) in order.iter().enumerate() {
-            let candidate = &mut candidates[*place];
-            let share = if is_capped[at] { cap } else { div_half_even(weight(candidate) * left, rest) };
-            candidate.share = share as i64;
+        if let Some(sum) = products.and_then(|(capped_part, rest_part)| capped_part.checked_add(rest_part)) {
+            return as_price(div_half_even(sum, ONE * rest));
         }
-        return as_price(div_half_even(sum, ONE * rest));
     }
-    // The uncapped weigh nothing that could be told from zero.
-    let held = order.iter().enumerate().filter(|(at, _)| is_capped[*at]).map(|(_, place)| *place);
-    let sum: i128 = held.clone().map(|place| i128::from(candidates[place].counted)).sum();
-    held.clone().for_each(|place| candidates[place].share = (ONE / capped.max(1)) as i64);
-    as_price(div_half_even(sum, capped.max(1)))
+    // The others weigh nothing that could be told from zero.
+    as_price(div_half_even(capped_sum, capped.max(1)))
 }
 
-/// Writes each one's part of one, rounded half to even at 1e-8.
-fn share_out(candidates: &mut [Candidate], order: &[usize], weight: impl Fn(&Candidate) -> i128) {
-    let total: i128 = order.iter().map(|at| weight(&candidates[*at])).sum();
-    for at in order {
-        let share = div_half_even(weight(&candidates[*at]) * ONE, total.max(1));
-        candidates[*at].share = share as i64;
+/// Writes each counted venue's part of one, rounded half to even at 1e-8, and zero for the others.
+pub(super) fn share_out(candidates: &mut [Candidate], composite: &Composite) {
+    let counted = |candidate: &&Candidate| candidate.counts() && !candidate.capped;
+    let weight = |candidate: &Candidate| if composite.shares == Shares::Equal { 1 } else { candidate.weight };
+    let total: i128 = candidates.iter().filter(counted).map(weight).sum();
+    let cap = if let Shares::Capped { cap } = composite.shares { cap } else { 0 };
+    let capped = candidates.iter().filter(|candidate| candidate.capped).count() as i128;
+    let left = ONE - cap * capped;
+    for candidate in candidates.iter_mut().filter(|candidate| candidate.counts()) {
+        let share = if candidate.capped { cap } else { div_half_even(weight(candidate) * left, total.max(1)) };
+        candidate.share = share as i64;
     }
 }

@@ -34,11 +34,12 @@ mod methods;
 mod rates;
 mod snapshot;
 mod sums;
+mod time;
 mod venue;
 
 use std::sync::Arc;
 
-use model::{Candle, CompositePrice, Instrument, Quote, Tick, TickBody, TickFlags, Ticker, Trade, Venue};
+use model::{Candle, CompositePrice, Instrument, Name, Quote, Tick, TickBody, TickFlags, Ticker, Trade, Venue, topic};
 use rustc_hash::FxHashMap;
 
 use crate::config::Config;
@@ -50,6 +51,7 @@ use index::{Index, Occasion, Scratch, Source};
 use marks::Marks;
 use rates::Rates;
 pub use snapshot::{LOGIC_VERSION, RestoreError};
+use time::Time;
 use venue::VOLUME_RAW_MAX;
 
 /// Event times that can be used: from 1970 to 2255, so that no window reaches past what an `i64` holds.
@@ -80,10 +82,11 @@ pub enum Output {
 #[derive(Debug)]
 pub struct Aggregator {
     config: Arc<Config>,
+    /// The inbox's topic, as causes carry it.
+    topic: Name<23>,
     /// Offset of the next record.
     position: u64,
-    /// Running maximum of event times.
-    now: i64,
+    time: Time,
     marks: Marks,
     rates: Rates,
     /// Every instrument that is priced or converted.
@@ -127,8 +130,9 @@ impl Aggregator {
         }
         Self {
             config,
+            topic: topic::name(topic::TICKS),
             position: 0,
-            now: 0,
+            time: Time::default(),
             marks: Marks::default(),
             rates,
             books,
@@ -153,7 +157,7 @@ impl Aggregator {
 
     /// The core's time: the running maximum of event times.
     pub const fn now(&self) -> model::UnixNanos {
-        model::UnixNanos(self.now)
+        model::UnixNanos(self.time.now())
     }
 
     /// What was counted since the state was made or restored.
@@ -175,7 +179,7 @@ impl Aggregator {
             self.counters.repeated += 1;
             return;
         }
-        let mut emit = Emit::new(stamp, tick, out);
+        let mut emit = Emit::new(stamp, self.topic, tick, out);
         match &tick.body {
             TickBody::Claim(_) => {}
             TickBody::Clock(_) => self.clock(tick, &mut emit),
@@ -183,7 +187,7 @@ impl Aggregator {
                 self.counters.other_config += u64::from(configure.hash != self.config.hash());
             }
             TickBody::Rate(rate) => {
-                if let Some(at) = self.move_time(tick, 0, &mut emit) {
+                if let Some(at) = self.move_time(tick, i64::MAX, &mut emit) {
                     self.rate(rate, at, &mut emit);
                 }
             }
@@ -255,7 +259,7 @@ impl Aggregator {
 
     /// Moves the core's time to a record's event time, which is its time of receipt where the two are further
     /// apart than allowed.
-    fn move_time(&mut self, tick: &Tick, skew_ns: i64, _emit: &mut Emit<'_>) -> Option<i64> {
+    fn move_time(&mut self, tick: &Tick, skew_ns: i64, emit: &mut Emit<'_>) -> Option<i64> {
         let (event, received) = (tick.ts_event.0, tick.ts_recv.0);
         let at = if event.abs_diff(received) > skew_ns.unsigned_abs() {
             self.counters.skewed += 1;
@@ -263,12 +267,28 @@ impl Aggregator {
         } else {
             event
         };
-        if !TIMES.contains(&at) {
+        if !TIMES.contains(&at) || !TIMES.contains(&received) {
             self.counters.unusable += 1;
             return None;
         }
-        self.now = self.now.max(at);
+        self.follow(at, received, emit);
         Some(at)
+    }
+
+    /// Moves the core's time on; back, where the clock that it followed had been ahead.
+    fn follow(&mut self, at: i64, received: i64, emit: &mut Emit<'_>) {
+        if !self.time.follow(at, received) {
+            return;
+        }
+        self.counters.clock_steps += 1;
+        let now = self.time.now();
+        for (book, ruled_by) in self.books.iter_mut().zip(&self.ruled_by) {
+            let index = &self.indices[*ruled_by];
+            let of = book.instrument;
+            book.rewind(now, &mut emit.candle_sink(index, now, &of));
+        }
+        self.indices.iter_mut().for_each(|index| index.rewind(now));
+        self.rates.rewind(now);
     }
 
     fn clock(&mut self, tick: &Tick, emit: &mut Emit<'_>) {
@@ -276,7 +296,7 @@ impl Aggregator {
             self.counters.unusable += 1;
             return;
         }
-        self.now = self.now.max(tick.ts_recv.0);
+        self.follow(tick.ts_recv.0, tick.ts_recv.0, emit);
         for book in 0..self.books.len() {
             self.advance(book, emit);
         }
@@ -312,8 +332,8 @@ impl Aggregator {
         let (price, quantity) = (trade.price.raw(), trade.quantity.raw());
         let counted = CandleTrade { at, venue: trade.venue, id: trade.id, price, quantity };
         let rules = &index.priced.rules;
-        let mut sink = emit.candle_sink(index, self.now, &self.books[book].instrument);
-        let outcome = self.books[book].trade(place, &counted, rules, self.now, &mut self.counters, &mut sink);
+        let mut sink = emit.candle_sink(index, self.time.now(), &self.books[book].instrument);
+        let outcome = self.books[book].trade(place, &counted, rules, self.time.now(), &mut self.counters, &mut sink);
         if matches!(outcome, Outcome::Counted) {
             self.heard(book, place, at, flags);
         }
@@ -378,12 +398,12 @@ impl Aggregator {
 
     fn advance(&mut self, book: usize, emit: &mut Emit<'_>) {
         let index = &self.indices[self.ruled_by[book]];
-        let mut sink = emit.candle_sink(index, self.now, &self.books[book].instrument);
-        self.books[book].advance(&index.priced.rules, self.now, &mut sink);
+        let mut sink = emit.candle_sink(index, self.time.now(), &self.books[book].instrument);
+        self.books[book].advance(&index.priced.rules, self.time.now(), &mut sink);
     }
 
     fn publish(&mut self, index: usize, refresh: Option<u64>, emit: &mut Emit<'_>) {
-        let occasion = Occasion { now: self.now, ts_recv: emit.ts_recv(), cause: emit.price_cause(), refresh };
+        let occasion = Occasion { now: self.time.now(), ts_recv: emit.ts_recv(), cause: emit.price_cause(), refresh };
         let index = &mut self.indices[index];
         if let Some(price) = index.publish(&mut self.books, &self.rates, &mut self.scratch, &occasion) {
             if self.rates.needs(index.instrument()) {

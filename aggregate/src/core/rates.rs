@@ -90,6 +90,11 @@ impl Rates {
         Some(Ratio { up: value(converter.up)?, down: value(converter.down)? })
     }
 
+    /// Forgets times that have not come yet.
+    pub(super) fn rewind(&mut self, now: i64) {
+        self.0.iter_mut().for_each(|rate| rate.at = rate.at.min(now));
+    }
+
     pub(super) fn save(&self, out: &mut Vec<u8>) {
         put_count(out, self.0.len());
         for rate in &self.0 {
@@ -99,10 +104,11 @@ impl Rates {
         }
     }
 
+    /// Rates that the configuration does not need are left.
     pub(super) fn load(&mut self, from: &mut Reader<'_>) -> Result<(), Malformed> {
         for _ in 0..from.count(20)? {
             let (instrument, price, at) = (from.instrument()?, from.price()?, from.i64()?);
-            let place = self.place(instrument).ok_or(Malformed("a rate that the configuration does not need"))?;
+            let Some(place) = self.place(instrument) else { continue };
             self.0[place] = Rate { instrument, price: price.raw(), at };
         }
         Ok(())

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use model::topic::fnv1a;
 
 use super::Aggregator;
-use super::bytes::{Malformed, Reader, put_i64, put_u64};
+use super::bytes::{Malformed, Reader, put_count, put_section, put_text, put_u64};
+use super::time::Time;
 use crate::config::Config;
 
 const MAGIC: &[u8; 4] = b"MRAG";
@@ -77,75 +78,108 @@ impl Aggregator {
         fnv1a(&content)
     }
 
-    /// The state that [`Self::snapshot`] wrote.
+    /// The state that [`Self::snapshot`] wrote under the same configuration.
     ///
     /// # Errors
     /// When the bytes are damaged, or were made under another format, logic or configuration.
     pub fn restore(config: Arc<Config>, bytes: &[u8]) -> Result<Self, RestoreError> {
-        let damaged = |what| RestoreError::Damaged { what, len: bytes.len() };
-        let (checked, check) = bytes.split_last_chunk::<4>().ok_or(damaged("too short"))?;
-        if checked.len() < HEADER_LEN || &checked[..4] != MAGIC {
-            return Err(damaged("no snapshot header"));
-        }
-        if crc32fast::hash(checked) != u32::from_le_bytes(*check) {
-            return Err(damaged("the checksum does not match"));
-        }
-        let malformed = |Malformed(what)| damaged(what);
-        let mut header = Reader(&checked[4..HEADER_LEN]);
-        let format = header.u32().map_err(malformed)?;
-        if format != FORMAT_VERSION {
-            return Err(RestoreError::Format { found: format });
-        }
-        let logic = header.u32().map_err(malformed)?;
-        if logic != LOGIC_VERSION {
-            return Err(RestoreError::Logic { found: logic });
-        }
-        let found = header.u64().map_err(malformed)?;
+        let (found, content) = open(bytes)?;
         if found != config.hash() {
             return Err(RestoreError::Config { found, wanted: config.hash() });
         }
-        if header.u64().map_err(malformed)? != (checked.len() - HEADER_LEN) as u64 {
-            return Err(damaged("the length does not match"));
-        }
+        Self::read(config, content, bytes.len())
+    }
+
+    /// The state that [`Self::snapshot`] wrote, under a configuration that may be another: instruments that both
+    /// know keep what they know, windows that became longer fill up, the rest begins empty. Meant for a snapshot
+    /// taken at the log's end, before the `Configure` record of the new configuration.
+    ///
+    /// # Errors
+    /// When the bytes are damaged, or were made under another format or logic.
+    pub fn adopt(config: Arc<Config>, bytes: &[u8]) -> Result<Self, RestoreError> {
+        let (_, content) = open(bytes)?;
+        Self::read(config, content, bytes.len())
+    }
+
+    fn read(config: Arc<Config>, content: &[u8], len: usize) -> Result<Self, RestoreError> {
         let mut aggregator = Self::new(config);
-        let mut content = Reader(&checked[HEADER_LEN..]);
-        aggregator.load(&mut content).map_err(malformed)?;
-        if !content.0.is_empty() {
-            return Err(damaged("bytes are left over"));
-        }
+        aggregator.load(&mut Reader(content)).map_err(|Malformed(what)| RestoreError::Damaged { what, len })?;
         Ok(aggregator)
     }
 
     fn save(&self, out: &mut Vec<u8>) {
         put_u64(out, self.position);
-        put_i64(out, self.now);
+        self.time.save(out);
         self.marks.save(out);
         self.rates.save(out);
+        put_count(out, self.books.len());
         for book in &self.books {
-            book.save(out, self.now);
+            put_text(out, book.instrument.as_str().as_bytes());
+            put_section(out, |out| book.save(out, self.time.now()));
         }
+        put_count(out, self.indices.len());
         for index in &self.indices {
-            index.save(&self.books, out);
+            put_text(out, index.instrument().as_str().as_bytes());
+            put_section(out, |out| index.save(&self.books, out));
         }
     }
 
     fn load(&mut self, from: &mut Reader<'_>) -> Result<(), Malformed> {
         self.position = from.u64()?;
-        self.now = from.i64()?;
+        self.time = Time::load(from)?;
         self.marks = super::Marks::load(from)?;
         self.rates.load(from)?;
-        for at in 0..self.books.len() {
+        for _ in 0..from.count(12)? {
+            let (instrument, mut section) = (from.instrument()?, from.section()?);
+            let Some(at) = self.book_of.get(&instrument).copied() else { continue };
             let rules = &self.indices[self.ruled_by[at]].priced.rules;
-            self.books[at].load(from, rules, self.now)?;
+            self.books[at].load(&mut section, rules, self.time.now())?;
+            used_up(&section)?;
             for place in 0..self.books[at].venues.len() {
                 for index in &self.counted_by[at] {
                     self.indices[*index].add_member(&self.books, at, place);
                 }
             }
         }
-        for index in &mut self.indices {
-            index.load(&self.books, from)?;
+        for _ in 0..from.count(12)? {
+            let (instrument, mut section) = (from.instrument()?, from.section()?);
+            if let Some(index) = self.indices.iter_mut().find(|index| index.instrument() == instrument) {
+                index.load(&self.books, &mut section)?;
+                used_up(&section)?;
+            }
         }
-        Ok(())
+        used_up(from)
     }
+}
+
+/// Checks everything around the content, and gives the hash of the configuration and the content.
+fn open(bytes: &[u8]) -> Result<(u64, &[u8]), RestoreError> {
+    let damaged = |what| RestoreError::Damaged { what, len: bytes.len() };
+    let (checked, check) = bytes.split_last_chunk::<4>().ok_or(damaged("too short"))?;
+    if checked.len() < HEADER_LEN || &checked[..4] != MAGIC {
+        return Err(damaged("no snapshot header"));
+    }
+    if crc32fast::hash(checked) != u32::from_le_bytes(*check) {
+        return Err(damaged("the checksum does not match"));
+    }
+    let malformed = |Malformed(what)| damaged(what);
+    let mut header = Reader(&checked[4..HEADER_LEN]);
+    let format = header.u32().map_err(malformed)?;
+    if format != FORMAT_VERSION {
+        return Err(RestoreError::Format { found: format });
+    }
+    let logic = header.u32().map_err(malformed)?;
+    if logic != LOGIC_VERSION {
+        return Err(RestoreError::Logic { found: logic });
+    }
+    let config = header.u64().map_err(malformed)?;
+    let content = &checked[HEADER_LEN..];
+    if header.u64().map_err(malformed)? != content.len() as u64 {
+        return Err(damaged("the length does not match"));
+    }
+    Ok((config, content))
+}
+
+const fn used_up(reader: &Reader<'_>) -> Result<(), Malformed> {
+    if reader.0.is_empty() { Ok(()) } else { Err(Malformed("bytes are left over")) }
 }

@@ -135,6 +135,16 @@ impl<E: Entry, const K: usize> Sliding<E, K> {
         }
     }
 
+    /// Goes back to `now`: what lies after it is forgotten, and what had left a window may be inside again.
+    pub(super) fn rewind(&mut self, now: i64) {
+        let (entries, version) = (std::mem::take(&mut self.entries), self.version);
+        *self = Self::new(self.spans);
+        self.version = version + 1;
+        for entry in entries.into_iter().filter(|entry| entry.at() <= now) {
+            self.insert(entry, now);
+        }
+    }
+
     pub(super) const fn sums(&self, window: usize) -> &Sums {
         &self.sums[window]
     }

@@ -115,6 +115,18 @@ impl VenueState {
         }
     }
 
+    /// Goes back to `now`: what lies after it is forgotten.
+    pub(super) fn rewind(&mut self, now: i64) {
+        self.trades.rewind(now);
+        if let Some(long) = &mut self.long {
+            long.buckets.rewind(now.div_euclid(long.bucket_ns));
+        }
+        self.last_trade = self.last_trade.filter(|last| last.at <= now);
+        self.quote = self.quote.filter(|last| last.at <= now);
+        self.ticker = self.ticker.filter(|last| last.at <= now);
+        self.newest_event = self.newest_event.filter(|at| *at <= now);
+    }
+
     /// Adds a trade; the windows stand at `now`. True when an older one had to make room.
     pub(super) fn add_trade(&mut self, id: TradeId, entry: TradeEntry, kept: u32, now: i64) -> bool {
         let full = self.trades.len() >= kept as usize;
@@ -220,10 +232,12 @@ impl VenueState {
     pub(super) fn observe(&mut self, rules: &Rules, now: i64) -> Option<Observation> {
         let stale = &rules.stale_after;
         let sums = self.window_sums();
-        let scaled =
-            self.fresh_volume(stale, now).map(|volume| volume * i128::from(rules.window_ns / 1_000_000) / DAY_MS);
         let found = self.price_now(rules, now);
-        let traded = if sums.volume > 0 { sums.volume } else { scaled.unwrap_or(0) };
+        let traded = if sums.volume > 0 {
+            sums.volume
+        } else {
+            self.fresh_volume(stale, now).unwrap_or(0) * i128::from(rules.window_ns / 1_000_000) / DAY_MS
+        };
         let (volume, weight) = match rules.weights() {
             Weights::TradedInWindow => (traded, traded),
             Weights::Volume24h => {
@@ -311,9 +325,10 @@ impl VenueState {
     pub(super) fn save(&self, out: &mut Vec<u8>, now: i64) {
         put_text(out, self.venue.as_bytes());
         self.trades.save(out, now);
-        if let Some(long) = &self.long {
+        put_option(out, self.long.as_ref(), |out, long| {
+            put_i64(out, long.bucket_ns);
             long.buckets.save(out, now.div_euclid(long.bucket_ns));
-        }
+        });
         self.ids.save(out);
         put_option(out, self.last_trade.as_ref(), |out, last| {
             put_i64(out, last.at);
@@ -345,8 +360,17 @@ impl VenueState {
     pub(super) fn load(from: &mut Reader<'_>, rules: &Rules, now: i64) -> Result<Self, Malformed> {
         let mut state = Self::new(from.name()?, rules);
         state.trades.load(from, now)?;
-        if let Some(long) = &mut state.long {
-            long.buckets.load(from, now.div_euclid(long.bucket_ns))?;
+        while state.trades.len() > rules.trades_kept as usize {
+            state.trades.displace_oldest();
+        }
+        if from.bool()? {
+            let bucket_ns = from.i64()?.max(1);
+            let number = now.div_euclid(bucket_ns);
+            match &mut state.long {
+                Some(long) if long.bucket_ns == bucket_ns => long.buckets.load(from, number)?,
+                // Another configuration's window: it fills anew.
+                _ => Sliding::<Bucket, 1>::new([1]).load(from, number)?,
+            }
         }
         state.ids.load(from)?;
         state.last_trade =
@@ -365,6 +389,9 @@ impl VenueState {
         })?;
         state.ticker = from
             .option(|from| Ok(LastTicker { at: from.i64()?, price: from.price()?.raw(), volume_24h: from.i128()? }))?;
+        if state.ticker.is_some_and(|ticker| !(0..=VOLUME_RAW_MAX).contains(&ticker.volume_24h)) {
+            return Err(Malformed("a volume out of range"));
+        }
         state.trades_phase = match from.u8()? {
             0 => FeedPhase::Live,
             1 => FeedPhase::Silent,

@@ -98,10 +98,10 @@ fn compare(symbol: &str, of: &str, venues: &[&'static str], every: usize) {
 
 #[test]
 fn btc_as_captured() {
-    compare("btcusdt", "BTC-USDT", &["binance"], 10);
+    compare("btcusdt", "BTC-USDT", &["binance"], 60);
 }
 
 #[test]
 fn eth_dealt_to_three_venues() {
-    compare("ethusdt", "ETH-USDT", &["alpha", "bravo", "charlie"], 10);
+    compare("ethusdt", "ETH-USDT", &["alpha", "bravo", "charlie"], 60);
 }

@@ -120,7 +120,7 @@ fn every_order_of_arrival_gives_the_same() {
 fn late_trades_correct_and_later_ones_are_left_out() {
     let of = instrument("BTC-USDT");
     let mut feeder = Feeder::new(config(&[("BTC-USDT", rules(&[("candles", "1s, 1m")]))]));
-    let mut trade = |feeder: &mut Feeder, id: u64, at: i64, price: i64| {
+    let trade = |feeder: &mut Feeder, id: u64, at: i64, price: i64| {
         let sent = Sent { venue: "a", id, price: price * 100_000_000, quantity: 100_000_000, event: at, received: at };
         feeder.push_as(at, at.max(START), TickFlags::default(), sent.body(of));
     };
@@ -149,7 +149,7 @@ fn late_trades_correct_and_later_ones_are_left_out() {
 fn an_idle_venue_is_not_waited_for() {
     let of = instrument("BTC-USDT");
     let mut feeder = Feeder::new(config(&[("BTC-USDT", rules(&[("candles", "1s")]))]));
-    let mut trade = |feeder: &mut Feeder, venue: &'static str, id: u64, at: i64| {
+    let trade = |feeder: &mut Feeder, venue: &'static str, id: u64, at: i64| {
         let sent = Sent { venue, id, price: 100, quantity: 100, event: at, received: at };
         feeder.push_as(at, at, TickFlags::default(), sent.body(of));
     };

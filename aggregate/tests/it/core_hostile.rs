@@ -173,6 +173,44 @@ fn leaps_in_time_close_everything_and_go_on() {
     assert_eq!(restored.state_hash(), feeder.core.state_hash());
 }
 
+/// Our own clock leaps an hour ahead and is set back: prices stop for a moment, then go on in the right time.
+#[test]
+fn our_own_clock_stepping_does_not_stop_prices() {
+    let mut feeder = Feeder::new(config(&[("BTC-USDT", rules(&[]))]));
+    let mut id = 0;
+    let mut second = |feeder: &mut Feeder, time: i64, ours: i64, price: &str| {
+        let before = feeder.prices().count();
+        for step in 0..50 {
+            id += 1;
+            let event = time + step * 20 * MILLI;
+            let venue = ["a", "b", "c"][id as usize % 3];
+            let body = trade(venue, "BTC-USDT", id, (price, "1"));
+            feeder.push_as(event, event + ours, TickFlags::default(), body);
+        }
+        feeder.push(time + SECOND + ours, TickBody::Clock(Clock));
+        feeder.prices().count() - before
+    };
+    for at in 0..10 {
+        assert!(second(&mut feeder, START + at * SECOND, 0, "60000") > 0, "second {at}");
+    }
+    for at in 10..70 {
+        let ahead = 3_600 * SECOND;
+        assert!(second(&mut feeder, START + at * SECOND, ahead, "60100") > 0, "second {at}, an hour ahead");
+    }
+    let quiet = (70..100).filter(|at| second(&mut feeder, START + at * SECOND, 0, "60200") == 0).count();
+    assert!(quiet <= 3, "{quiet} seconds without a price after the clock was set back");
+    assert_eq!(feeder.core.counters().clock_steps, 1);
+    let last = feeder.prices().next_back().unwrap();
+    assert_eq!(last.status, PriceStatus::Ok);
+    assert!(last.ts_event.0 > START + 98 * SECOND && last.ts_event.0 <= START + 100 * SECOND, "{}", last.ts_event);
+    assert_eq!(last.raw.to_string(), "60200");
+    // One record from the year 2100 is no more than that.
+    feeder.push(4_102_444_800 * SECOND, TickBody::Clock(Clock));
+    let quiet = (100..130).filter(|at| second(&mut feeder, START + at * SECOND, 0, "60300") == 0).count();
+    assert!(quiet <= 3, "{quiet} seconds without a price after a record from 2100");
+    assert_eq!(feeder.prices().next_back().unwrap().status, PriceStatus::Ok);
+}
+
 #[test]
 fn offsets_below_the_position_change_nothing() {
     let mut feeder = Feeder::new(config(&[("BTC-USDT", rules(&[]))]));

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use aggregate::config::{Config, Method, Outlier, PriceSource, Rules, Weights};
 use aggregate::core::{Aggregator, Output, Stamp};
 use model::{
-    Cause, Channel, Claim, Clock, CompositePrice, Configure, FeedPhase, FeedState, Instrument, Interval, Origin, Price,
-    Quantity, Quote, Rate, Refresh, Side, Tick, TickBody, TickFlags, Ticker, Trade, TradeId, UnixNanos, Volume, topic,
+    Cause, Channel, Claim, Clock, CompositePrice, Configure, FeedPhase, FeedState, Instrument, Origin, Price, Quantity,
+    Quote, Rate, Refresh, Side, Tick, TickBody, TickFlags, Ticker, Trade, TradeId, UnixNanos, Volume, topic,
 };
 
 pub const SECOND: i64 = 1_000_000_000;
@@ -113,6 +113,45 @@ pub fn write_output(output: &Output, bytes: &mut Vec<u8>) {
         Output::Rate(tick) => tick.encode(bytes),
     }
     bytes.push(b'\n');
+}
+
+/// Folds records; hashes what comes out.
+#[derive(Debug)]
+pub struct Run {
+    pub core: Aggregator,
+    pub hash: u64,
+    pub outputs: usize,
+    out: Vec<Output>,
+    bytes: Vec<u8>,
+}
+
+impl Run {
+    pub fn new(core: Aggregator) -> Self {
+        Self { core, hash: 0, outputs: 0, out: Vec::new(), bytes: Vec::new() }
+    }
+
+    pub fn apply(&mut self, offset: u64, tick: &Tick) {
+        self.core.apply(Stamp { partition: 0, offset }, tick, &mut self.out);
+        self.outputs += self.out.len();
+        for output in self.out.drain(..) {
+            self.bytes.clear();
+            write_output(&output, &mut self.bytes);
+            self.hash = self.hash.wrapping_mul(0x0000_0100_0000_01b3) ^ u64::from(crc32fast::hash(&self.bytes));
+        }
+    }
+}
+
+/// State and outputs of [`pinned_run`]. They change with every change of logic, and only then: see
+/// `LOGIC_VERSION`.
+pub const PINNED: (u64, u64) = (0xd5e8_94ae_6cef_8ac4, 0xa5ca_8b2b_482a_065b);
+
+/// A run that the tests make in a debug build and the benchmark in a release build.
+pub fn pinned_run() -> (u64, u64) {
+    let config = random_config(&mut fastrand::Rng::with_seed(20_240_808));
+    let mut chaos = Chaos::new(20_240_808, &config);
+    let mut run = Run::new(Aggregator::new(config));
+    (0..10_000).for_each(|offset| run.apply(offset, &chaos.tick()));
+    (run.core.state_hash(), run.hash)
 }
 
 /// Rules drawn at random: every method, source, weight and outlier rule comes up.
@@ -302,9 +341,4 @@ impl Chaos {
             _ => TickBody::Clock(Clock),
         }
     }
-}
-
-/// All intervals of `candles`, for tests that only look at some.
-pub fn of_interval<'a>(feeder: &'a Feeder, interval: Interval) -> impl Iterator<Item = &'a model::Candle> {
-    feeder.candles().filter(move |candle| candle.interval == interval)
 }

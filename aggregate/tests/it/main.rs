@@ -7,6 +7,7 @@ mod core_cases;
 mod core_exact;
 mod core_hostile;
 mod core_naive;
+mod core_outputs;
 mod core_replay;
 mod core_support;
 mod redis_server;
