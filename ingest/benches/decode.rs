@@ -12,9 +12,12 @@ use ingest::stamp::Stamper;
 use ingest::venues::binance::Binance;
 use model::{Channel, Origin, UnixNanos};
 
+/// Runs, unless `-- --runs N` says otherwise.
 const RUNS: usize = 9;
 
 fn main() -> Result<()> {
+    let mut arguments = std::env::args().skip_while(|argument| argument != "--runs").skip(1);
+    let runs: usize = arguments.next().map_or(Ok(RUNS), |runs| runs.parse()).context("--runs takes a number")?.max(1);
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/captures/binance-spot-2024-08-08");
     if !folder.is_dir() {
         println!("decode: not run, the captures are not in {}", folder.display());
@@ -33,7 +36,7 @@ fn main() -> Result<()> {
 
     let mut rates = Vec::new();
     let mut summary = None;
-    for _ in 0..RUNS {
+    for _ in 0..runs {
         let (cpu, found) = run(&frames)?;
         rates.push(frames.len() as f64 / cpu.as_secs_f64());
         assert!(summary.is_none_or(|earlier| earlier == found), "runs differ: {summary:?} and {found:?}");
@@ -43,10 +46,10 @@ fn main() -> Result<()> {
     let (ticks, gaps) = summary.context("no run")?;
     println!("decode: {} frames, {bytes} bytes, {ticks} ticks, {gaps} gaps", frames.len());
     println!(
-        "decode: {:.2} M frames per CPU second, median of {RUNS} (worst {:.2}, best {:.2}); must reach 2",
-        rates[RUNS / 2] / 1e6,
+        "decode: {:.2} M frames per CPU second, median of {runs} (worst {:.2}, best {:.2}); must reach 2",
+        rates[runs / 2] / 1e6,
         rates[0] / 1e6,
-        rates[RUNS - 1] / 1e6
+        rates[runs - 1] / 1e6
     );
     Ok(())
 }

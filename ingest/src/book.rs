@@ -1,6 +1,7 @@
 //! A venue's book as its level updates build it.
 
 use model::{Instrument, Price, Quantity, Quote, Venue};
+use rustc_hash::FxHashMap;
 
 /// One price level; quantity zero removes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,35 +43,31 @@ impl Levels {
     }
 }
 
-/// One side. Keys rise towards the best level, which is last: nearly every update is near the best, so the
-/// search starts there and little has to move. Keys and quantities lie apart, so that a search reads keys only.
+/// One side, in two parts. *Near*: the best levels in order of their keys, which rise towards the best, the
+/// last; short, so that a search is quick and little moves. *Far*: all others by key, in no order, since most
+/// updates of a real stream are far from the top and only their sum matters until the price goes there. Every
+/// far key is below every near one, and there is nothing far unless something is near.
 #[derive(Debug, Clone, Default)]
 struct Side {
+    // Apart, so that a search reads keys only.
     keys: Vec<i64>,
     quantities: Vec<i64>,
+    far: FxHashMap<i64, i64>,
 }
 
 impl Side {
-    /// Index of the first key at or above `key`.
+    /// More near levels than this are too many,
+    const NEAR_MAX: usize = 256;
+    /// fewer too few,
+    const NEAR_MIN: usize = 24;
+    /// and this many are right.
+    const NEAR: usize = 160;
+
+    /// Index of the first near key at or above `key`.
     #[inline]
     fn position(&self, key: i64) -> usize {
-        // Gallop from the best level, then halve.
         let keys = self.keys.as_slice();
-        let len = keys.len();
-        let mut step = 8;
-        let mut high = len;
-        let mut low = loop {
-            if step >= len {
-                break 0;
-            }
-            let probe = len - step;
-            if keys[probe] < key {
-                break probe + 1;
-            }
-            high = probe;
-            step *= 4;
-        };
-        let mut size = high - low;
+        let (mut low, mut size) = (0, keys.len());
         while size > 0 {
             let half = size / 2;
             let middle = low + half;
@@ -84,48 +81,95 @@ impl Side {
 
     #[inline]
     fn set(&mut self, key: i64, quantity: i64) {
+        if !self.far.is_empty() && self.keys.first().is_some_and(|lowest| key < *lowest) {
+            return self.set_far(key, quantity);
+        }
         let at = self.position(key);
         if self.keys.get(at) == Some(&key) {
-            if quantity == 0 {
-                self.keys.remove(at);
-                self.quantities.remove(at);
-            } else {
+            if quantity != 0 {
                 self.quantities[at] = quantity;
+                return;
+            }
+            self.keys.remove(at);
+            self.quantities.remove(at);
+            if self.keys.len() < Self::NEAR_MIN && !self.far.is_empty() {
+                self.bring_near();
             }
         } else if quantity != 0 {
-            if self.keys.len() >= Book::SIDE_MAX {
-                self.drop_worst(Book::SIDE_MAX / 8);
-                return self.set(key, quantity);
-            }
             self.keys.insert(at, key);
             self.quantities.insert(at, quantity);
+            if self.keys.len() > Self::NEAR_MAX {
+                self.send_far();
+            }
         }
     }
 
+    #[inline]
+    fn set_far(&mut self, key: i64, quantity: i64) {
+        if quantity == 0 {
+            self.far.remove(&key);
+            return;
+        }
+        self.far.insert(key, quantity);
+        if self.len() > Book::SIDE_MAX {
+            self.truncate(Book::SIDE_MAX - Book::SIDE_MAX / 8);
+        }
+    }
+
+    /// Moves the worst near levels away.
     #[cold]
-    fn drop_worst(&mut self, count: usize) {
-        self.keys.drain(..count);
-        self.quantities.drain(..count);
+    fn send_far(&mut self) {
+        let surplus = self.keys.len() - Self::NEAR;
+        self.far.extend(self.keys.drain(..surplus).zip(self.quantities.drain(..surplus)));
+        if self.len() > Book::SIDE_MAX {
+            self.truncate(Book::SIDE_MAX - Book::SIDE_MAX / 8);
+        }
+    }
+
+    /// Moves the best far levels in.
+    #[cold]
+    fn bring_near(&mut self) {
+        let wanted = (Self::NEAR - self.keys.len()).min(self.far.len());
+        // The order of the map does not matter: keys are distinct, and the best of them are sorted below.
+        let mut keys: Vec<i64> = self.far.keys().copied().collect();
+        let rest = keys.len() - wanted;
+        if rest > 0 {
+            keys.select_nth_unstable(rest);
+        }
+        let best = &mut keys[rest..];
+        best.sort_unstable();
+        let far = &mut self.far;
+        let quantities: Vec<i64> = best.iter().map(|key| far.remove(key).unwrap_or_default()).collect();
+        self.keys.splice(..0, best.iter().copied());
+        self.quantities.splice(..0, quantities);
     }
 
     fn truncate(&mut self, depth: usize) {
-        let surplus = self.keys.len().saturating_sub(depth);
-        if surplus > 0 {
-            self.drop_worst(surplus);
+        if self.len() > depth {
+            let levels = self.levels();
+            self.load(levels.into_iter().take(depth));
         }
+    }
+
+    fn len(&self) -> usize {
+        self.keys.len() + self.far.len()
     }
 
     /// Fills the side from scratch, in whatever order the levels come.
     fn load(&mut self, levels: impl Iterator<Item = (i64, i64)>) {
         let mut pairs: Vec<(i64, i64)> = levels.filter(|(_, quantity)| *quantity != 0).collect();
         pairs.sort_unstable_by_key(|(key, _)| *key);
-        // A price named twice keeps its last quantity in sort order; no venue does that.
+        // A price named twice keeps one of its quantities; no venue does that.
         pairs.dedup_by_key(|(key, _)| *key);
         let surplus = pairs.len().saturating_sub(Book::SIDE_MAX);
+        pairs.drain(..surplus);
+        let near = pairs.split_off(pairs.len().saturating_sub(Self::NEAR));
         self.keys.clear();
+        self.keys.extend(near.iter().map(|(key, _)| *key));
         self.quantities.clear();
-        self.keys.extend(pairs[surplus..].iter().map(|(key, _)| *key));
-        self.quantities.extend(pairs[surplus..].iter().map(|(_, quantity)| *quantity));
+        self.quantities.extend(near.iter().map(|(_, quantity)| *quantity));
+        self.far.clear();
+        self.far.extend(pairs);
     }
 
     #[inline]
@@ -134,6 +178,14 @@ impl Side {
             (Some(key), Some(quantity)) => (*key, *quantity),
             _ => (0, 0),
         }
+    }
+
+    /// Keys and quantities, best first.
+    fn levels(&self) -> Vec<(i64, i64)> {
+        let near = self.keys.iter().copied().zip(self.quantities.iter().copied());
+        let mut all: Vec<_> = near.chain(self.far.iter().map(|(key, quantity)| (*key, *quantity))).collect();
+        all.sort_unstable_by_key(|(key, _)| std::cmp::Reverse(*key));
+        all
     }
 }
 
@@ -225,27 +277,17 @@ impl Book {
 
     /// Levels of each side.
     pub fn depth(&self) -> (usize, usize) {
-        (self.bids.keys.len(), self.asks.keys.len())
+        (self.bids.len(), self.asks.len())
     }
 
-    /// Bids, best first.
-    pub fn bids(&self) -> impl Iterator<Item = Level> {
-        self.bids
-            .keys
-            .iter()
-            .zip(&self.bids.quantities)
-            .rev()
-            .map(|(key, quantity)| Level { price: *key, quantity: *quantity })
+    /// Bids, best first. Sorts: for checks and displays.
+    pub fn bids(&self) -> Vec<Level> {
+        self.bids.levels().into_iter().map(|(key, quantity)| Level { price: key, quantity }).collect()
     }
 
-    /// Asks, best first.
-    pub fn asks(&self) -> impl Iterator<Item = Level> {
-        self.asks
-            .keys
-            .iter()
-            .zip(&self.asks.quantities)
-            .rev()
-            .map(|(key, quantity)| Level { price: -*key, quantity: *quantity })
+    /// Asks, best first. Sorts: for checks and displays.
+    pub fn asks(&self) -> Vec<Level> {
+        self.asks.levels().into_iter().map(|(key, quantity)| Level { price: -key, quantity }).collect()
     }
 }
 
@@ -277,11 +319,15 @@ mod tests {
                 }
                 book.apply(&levels);
                 let expected: Vec<_> = bids.iter().rev().map(|(price, quantity)| (*price, *quantity)).collect();
-                let found: Vec<_> = book.bids().map(|level| (level.price, level.quantity)).collect();
+                let found: Vec<_> = book.bids().iter().map(|level| (level.price, level.quantity)).collect();
                 assert_eq!(found, expected, "bids, seed {seed} round {round}");
                 let expected: Vec<_> = asks.iter().map(|(price, quantity)| (*price, *quantity)).collect();
-                let found: Vec<_> = book.asks().map(|level| (level.price, level.quantity)).collect();
+                let found: Vec<_> = book.asks().iter().map(|level| (level.price, level.quantity)).collect();
                 assert_eq!(found, expected, "asks, seed {seed} round {round}");
+                assert_eq!(book.depth(), (bids.len(), asks.len()), "seed {seed} round {round}");
+                let best_bid = bids.last_key_value().map_or(0, |(price, _)| *price);
+                let best_ask = asks.first_key_value().map_or(0, |(price, _)| *price);
+                assert_eq!((book.top().bid, book.top().ask), (best_bid, best_ask), "seed {seed} round {round}");
             }
         }
     }
@@ -296,7 +342,7 @@ mod tests {
         assert_eq!((book.top().bid, book.top().ask), (40_000, 0));
         book.truncate(10);
         assert_eq!(
-            book.bids().map(|level| level.price).collect::<Vec<_>>(),
+            book.bids().iter().map(|level| level.price).collect::<Vec<_>>(),
             (39_991..=40_000).rev().collect::<Vec<_>>()
         );
     }

@@ -204,18 +204,47 @@ impl<'a> Reader<'a> {
     pub fn text(&mut self) -> Result<&'a [u8]> {
         self.expect(b'"', "a string")?;
         let start = self.at;
-        loop {
-            match self.bytes.get(self.at) {
-                Some(b'"') => break,
-                Some(b'\\') => return Err(Refusal::Escape { at: self.at }.into()),
-                Some(byte) if *byte >= b' ' => self.at += 1,
-                Some(_) => return Err(self.unexpected("a character of a string")),
-                None => return Err(Refusal::Truncated { at: self.at }.into()),
-            }
+        // Keys of one letter, and short words: a step a byte is quickest.
+        while let Some(byte) = self.bytes.get(self.at)
+            && *byte >= b' '
+            && !matches!(byte, b'"' | b'\\')
+        {
+            self.at += 1;
+        }
+        match self.bytes.get(self.at) {
+            Some(b'"') => {}
+            Some(b'\\') => return Err(Refusal::Escape { at: self.at }.into()),
+            Some(_) => return Err(self.unexpected("a character of a string")),
+            None => return Err(Refusal::Truncated { at: self.at }.into()),
         }
         let text = &self.bytes[start..self.at];
         self.at += 1;
         Ok(text)
+    }
+
+    /// Passes over characters of a string up to a quote, an escape, a control character or the text's end.
+    #[inline]
+    fn plain_characters(&mut self) {
+        const ONES: u64 = 0x0101_0101_0101_0101;
+        const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
+        while let Some(chunk) = self.bytes.get(self.at..).and_then(<[u8]>::first_chunk::<8>) {
+            // Each expression has the high bit of the first byte that matches, and none before it.
+            let chunk = u64::from_le_bytes(*chunk);
+            let quote = chunk ^ (ONES * b'"' as u64);
+            let escape = chunk ^ (ONES * b'\\' as u64);
+            let marks = quote.wrapping_sub(ONES) & !quote
+                | escape.wrapping_sub(ONES) & !escape
+                | chunk.wrapping_sub(ONES * b' ' as u64) & !chunk;
+            let marks = marks & HIGH_BITS;
+            if marks != 0 {
+                self.at += marks.trailing_zeros() as usize / 8;
+                return;
+            }
+            self.at += 8;
+        }
+        while self.bytes.get(self.at).is_some_and(|byte| *byte >= b' ' && !matches!(byte, b'"' | b'\\')) {
+            self.at += 1;
+        }
     }
 
     /// A number, or a string holding one: the text as it was sent.

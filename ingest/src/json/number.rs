@@ -28,26 +28,17 @@ fn eight_digits(chunk: u64) -> u64 {
     (hundreds.wrapping_mul(10_000).wrapping_add(hundreds >> 32)) & 0xffff_ffff
 }
 
-/// `digits.digits` with at most ten before the point and one to eight after it: units of 1e-8 and the
+/// `digits.digits` with at most seven before the point and one to eight after it: units of 1e-8 and the
 /// length read. `None` for every other form.
 #[inline]
 fn plain_decimal(bytes: &[u8]) -> Option<(i64, usize)> {
-    let mut whole: i64 = 0;
-    let mut at = 0;
-    loop {
-        let digit = bytes.get(at)?.wrapping_sub(b'0');
-        if digit > 9 {
-            break;
-        }
-        if at == 10 {
-            return None;
-        }
-        whole = whole * 10 + i64::from(digit);
-        at += 1;
-    }
-    if at == 0 || bytes[at] != b'.' {
+    let chunk = u64::from_le_bytes(*bytes.first_chunk::<8>()?);
+    let at = leading_digits(chunk) as usize;
+    // Eight digits and more before the point are rare.
+    if at == 0 || at == 8 || bytes[at] != b'.' {
         return None;
     }
+    let whole = eight_digits(chunk << (64 - 8 * at) | ZEROS >> (8 * at));
     let chunk = u64::from_le_bytes(*bytes.get(at + 1..)?.first_chunk::<8>()?);
     let digits = leading_digits(chunk);
     if digits == 0 {
@@ -55,7 +46,7 @@ fn plain_decimal(bytes: &[u8]) -> Option<(i64, usize)> {
     }
     let kept = u64::MAX >> (64 - 8 * digits);
     let fraction = eight_digits(chunk & kept | ZEROS & !kept);
-    Some((whole * 100_000_000 + fraction as i64, at + 1 + digits as usize))
+    Some(((whole * 100_000_000 + fraction) as i64, at + 1 + digits as usize))
 }
 
 impl<'a> Reader<'a> {

@@ -63,13 +63,13 @@ impl<'a> Reader<'a> {
     fn skip_string(&mut self) -> Result<()> {
         self.expect(b'"', "a string")?;
         loop {
+            self.plain_characters();
             match self.bytes.get(self.at) {
                 Some(b'"') => {
                     self.at += 1;
                     return Ok(());
                 }
                 Some(b'\\') => self.skip_escape()?,
-                Some(byte) if *byte >= b' ' => self.at += 1,
                 Some(_) => return Err(self.unexpected("a character of a string")),
                 None => return Err(Refusal::Truncated { at: self.at }.into()),
             }

@@ -39,8 +39,12 @@
 //! table of bad inputs (`support::bad_inputs` feeds the ones that every decoder must refuse).
 
 pub mod binance;
+pub mod bitstamp;
+pub mod bybit;
 pub mod coinbase;
+pub mod coinbase_advanced;
 pub mod kraken;
+pub mod okx;
 pub mod rest_ticker;
 
 use crate::connector::Connector;
@@ -51,4 +55,13 @@ pub fn by_name(name: &str) -> Option<&'static dyn Connector> {
 }
 
 /// Every venue.
-pub const ALL: &[&dyn Connector] = &[&binance::Binance, &coinbase::Coinbase, &kraken::Kraken, &rest_ticker::RestTicker];
+pub const ALL: &[&dyn Connector] = &[
+    &binance::Binance,
+    &bitstamp::Bitstamp,
+    &bybit::Bybit,
+    &coinbase::Coinbase,
+    &coinbase_advanced::CoinbaseAdvanced,
+    &kraken::Kraken,
+    &okx::Okx,
+    &rest_ticker::RestTicker,
+];
