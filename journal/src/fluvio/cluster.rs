@@ -1,7 +1,6 @@
 //! What the stream controller (SC) knows: topics, and which SPU leads a partition.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,11 +9,10 @@ use fluvio::metadata::objects::Metadata;
 use fluvio::metadata::partition::PartitionSpec;
 use fluvio::metadata::spu::SpuSpec;
 use fluvio::metadata::topic::TopicSpec as FluvioTopic;
-use fluvio::{FluvioAdmin, FluvioClusterConfig};
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::FluvioConfig;
+use super::controller::Controller;
 use super::leader::Leader;
 use super::link::Link;
 use super::retry::Retry;
@@ -69,29 +67,18 @@ impl Cluster {
         Retry::new(self.config.call_limit, self.closing.clone())
     }
 
-    /// A conversation with the SC. It is opened for each purpose: purposes are rare, and the published client
-    /// does not notice when a kept one has died.
-    pub(super) async fn admin(&self) -> Result<FluvioAdmin, LogError> {
-        let config = FluvioClusterConfig::new(&self.config.endpoint);
-        self.ask(FluvioAdmin::connect_with_config(&config)).await
-    }
-
-    /// Waits for an answer of the SC, within [`FluvioConfig::request_limit`].
-    pub(super) async fn ask<T, E: fmt::Display>(
-        &self,
-        answer: impl Future<Output = Result<T, E>>,
-    ) -> Result<T, LogError> {
-        let (endpoint, limit) = (&self.config.endpoint, self.config.request_limit);
-        timeout(limit, answer)
-            .await
-            .map_err(|_| LogError::Broker(format!("controller {endpoint} does not answer within {limit:?}")))?
-            .map_err(|error| LogError::Broker(format!("controller {endpoint}: {error:#}")))
+    /// Connects to the SC.
+    pub(super) async fn controller(&self) -> Result<Controller, LogError> {
+        let endpoint = &self.config.endpoint;
+        match Link::open(endpoint, self.config.connect_limit).await {
+            Ok(link) => Ok(Controller::new(link, endpoint.clone(), self.config.request_limit)),
+            Err(lost) => Err(LogError::Broker(format!("controller {lost}"))),
+        }
     }
 
     /// The topics, those of Fluvio itself left out.
     pub(super) async fn topics(&self) -> Result<Vec<Metadata<FluvioTopic>>, LogError> {
-        let admin = self.admin().await?;
-        let mut topics = self.ask(admin.all::<FluvioTopic>()).await?;
+        let mut topics = self.controller().await?.list::<FluvioTopic>().await?;
         topics.retain(|topic| !topic.spec.is_system());
         Ok(topics)
     }
@@ -117,34 +104,19 @@ impl Cluster {
         if let Some(lead) = lock(&self.leaders).get(partition) {
             return Ok(lead.clone());
         }
-        let admin = self.admin().await?;
-        let partitions = self.ask(admin.all::<PartitionSpec>()).await?;
+        let mut controller = self.controller().await?;
+        let partitions = controller.list::<PartitionSpec>().await?;
         let name = format!("{}-{}", partition.topic, partition.index);
         let Some(found) = partitions.into_iter().find(|known| known.name == name) else {
-            return Err(self.missing(&admin, partition).await);
+            return Err(missing(&mut controller, partition).await);
         };
-        let spus = self.ask(admin.all::<SpuSpec>()).await?;
+        let spus = controller.list::<SpuSpec>().await?;
         let leader = found.spec.leader;
         let spu = spus.into_iter().find(|spu| spu.spec.id == leader);
         let spu = spu.ok_or_else(|| LogError::Broker(format!("{partition}: SPU {leader} is not registered")))?;
         let lead = Lead { address: spu.spec.public_endpoint.addr(), alone: found.spec.replicas.len() <= 1 };
         lock(&self.leaders).insert(partition.clone(), lead.clone());
         Ok(lead)
-    }
-
-    /// A partition that the SC does not list: unknown for good, or of a topic that is being set up.
-    async fn missing(&self, admin: &FluvioAdmin, partition: &Partition) -> LogError {
-        match self.ask(admin.all::<FluvioTopic>()).await {
-            Ok(topics) => {
-                let topic = topics.into_iter().find(|topic| *topic.name == *partition.topic);
-                if topic.is_some_and(|topic| partition.index < topic.spec.partitions()) {
-                    LogError::Broker(format!("{partition} is not assigned to an SPU yet"))
-                } else {
-                    LogError::UnknownPartition(partition.clone())
-                }
-            }
-            Err(error) => error,
-        }
     }
 
     /// Start and end, over a connection of its own, and how long an end below a known one may pass.
@@ -213,6 +185,21 @@ impl Cluster {
     /// What keeps an appender or reader from going on at the moment.
     pub(super) fn trouble(&self) -> Option<LogError> {
         lock(&self.troubles).values().next().cloned()
+    }
+}
+
+/// A partition that the SC does not list: unknown for good, or of a topic that is being set up.
+async fn missing(controller: &mut Controller, partition: &Partition) -> LogError {
+    match controller.list::<FluvioTopic>().await {
+        Ok(topics) => {
+            let topic = topics.into_iter().find(|topic| *topic.name == *partition.topic);
+            if topic.is_some_and(|topic| partition.index < topic.spec.partitions()) {
+                LogError::Broker(format!("{partition} is not assigned to an SPU yet"))
+            } else {
+                LogError::UnknownPartition(partition.clone())
+            }
+        }
+        Err(error) => error,
     }
 }
 

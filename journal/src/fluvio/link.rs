@@ -1,4 +1,4 @@
-//! One connection to one SPU.
+//! One connection to a process of the cluster.
 //!
 //! Requests and answers are those of the published client's own protocol crates. A link belongs to one task,
 //! has no task behind it, and is dropped, which closes it, after the first trouble: nothing that was handed to
@@ -13,7 +13,7 @@ use fluvio_socket::{ClientConfig, FluvioSocket, Versions};
 use futures_util::StreamExt;
 use tokio::time::timeout;
 
-/// Name under which the SPU logs our requests.
+/// Name under which the broker logs our requests.
 const CLIENT_ID: &str = "millrace";
 
 /// Why a link can no longer be used. Whether the request before it was carried out is unknown.
@@ -27,7 +27,7 @@ impl LinkLost {
     }
 }
 
-/// A connection to one SPU.
+/// A connection to an SPU or the SC.
 pub(super) struct Link {
     socket: FluvioSocket,
     versions: Versions,
@@ -42,7 +42,7 @@ pub(super) struct Pending {
     version: i16,
 }
 
-/// A message from the SPU.
+/// A message from the broker.
 pub(super) struct Frame {
     /// Id of the request that it answers.
     pub(super) id: i32,
@@ -64,7 +64,7 @@ impl Frame {
 }
 
 impl Link {
-    /// Connects and learns what the SPU speaks.
+    /// Connects and learns what the other side speaks.
     pub(super) async fn open(address: &str, limit: Duration) -> Result<Self, LinkLost> {
         let connecting = ClientConfig::with_addr(address.to_owned()).connect();
         let connected = timeout(limit, connecting)
@@ -75,12 +75,15 @@ impl Link {
         Ok(Self { socket, versions, last_id: 0 })
     }
 
+    /// The newest version of a request that both sides know.
+    pub(super) fn version<R: Request>(&self) -> Result<i16, LinkLost> {
+        let unknown = || LinkLost(format!("the broker does not know request {}", R::API_KEY));
+        self.versions.lookup_version::<R>().ok_or_else(unknown)
+    }
+
     /// Sends a request; its answers come as frames.
     pub(super) async fn send<R: Request>(&mut self, request: R, limit: Duration) -> Result<Pending, LinkLost> {
-        let version = self
-            .versions
-            .lookup_version::<R>()
-            .ok_or_else(|| LinkLost(format!("the SPU does not know request {}", R::API_KEY)))?;
+        let version = self.version::<R>()?;
         self.last_id = self.last_id.wrapping_add(1);
         let mut message = RequestMessage::new_request(request);
         message.header.set_api_version(version).set_correlation_id(self.last_id).set_client_id(CLIENT_ID);
@@ -97,7 +100,7 @@ impl Link {
         match self.socket.get_mut_stream().get_mut_tcp_stream().next().await {
             Some(Ok(bytes)) => Frame::parse(bytes),
             Some(Err(error)) => Err(LinkLost(format!("connection: {error}"))),
-            None => Err(LinkLost("connection closed by the SPU".to_owned())),
+            None => Err(LinkLost("connection closed by the broker".to_owned())),
         }
     }
 

@@ -1,12 +1,13 @@
 //! The log on a Fluvio cluster.
 //!
-//! Topics are administered with the published client (`fluvio`); records travel over its protocol crates, one
-//! plain connection per appender and per reader. What the published producer and consumer do between those
-//! layers, sending again behind the caller's back and skipping what a fetch cut off, is not wanted here; the
-//! decision record `docs/decisions/0004-fluvio.md` says what was seen.
+//! It speaks the protocol through the published client's own crates (`fluvio` 0.50.1 and those below it), one
+//! plain connection per appender, per reader and per question. What the client's producer, consumer and admin
+//! do above them, sending again behind the caller's back, skipping what a fetch cut off, leaving connections
+//! open, is not wanted here; the decision record `docs/decisions/0004-fluvio.md` says what was seen.
 
 mod appender;
 mod cluster;
+mod controller;
 mod leader;
 mod link;
 mod producer;

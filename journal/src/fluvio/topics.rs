@@ -41,8 +41,7 @@ impl Cluster {
     async fn create_topic_once(&self, spec: &TopicSpec) -> Result<(), LogError> {
         let wanted = translate(spec);
         if self.find_topic(spec, &wanted).await?.is_none() {
-            let admin = self.admin().await?;
-            let created = self.ask(admin.create(spec.name.to_string(), false, wanted.clone())).await;
+            let created = self.controller().await?.create(&spec.name, wanted.clone()).await;
             // Somebody else may have been quicker, or the answer was lost: what counts is what is there.
             if self.find_topic(spec, &wanted).await?.is_none() {
                 created?;
