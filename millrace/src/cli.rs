@@ -120,6 +120,8 @@ pub(crate) enum Stage {
     Ingest,
     /// Composite prices and candles: `ticks` to `prices`, `candles` and the cache
     Aggregate,
+    /// The exchange: `orders` to `executions`, `trades`, `book`, `ledger`
+    Matcher,
     /// REST, WebSocket, server-sent events
     Api,
 }

@@ -32,10 +32,10 @@ pub(crate) fn watch_ingest(health: &HealthRegistry, status: Arc<Status>) {
     });
 }
 
-/// Reports the aggregation: down when a partition has stopped or waits for the log.
-pub(crate) fn watch_aggregation(health: &HealthRegistry, statuses: &[watch::Receiver<StageStatus>]) {
+/// Reports a stage: down when a partition has stopped or waits for the log.
+pub(crate) fn watch_stage(health: &HealthRegistry, stage: &str, statuses: &[watch::Receiver<StageStatus>]) {
     let statuses = statuses.to_vec();
-    health.register("aggregate", move || {
+    health.register(stage, move || {
         let mut catching_up = Vec::new();
         for (partition, status) in statuses.iter().enumerate() {
             let status = status.borrow().clone();

@@ -4,6 +4,7 @@ mod cli;
 mod commands;
 mod config;
 mod control;
+mod exchange;
 mod health;
 mod pipeline;
 mod telemetry;

@@ -12,9 +12,10 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::commands::backup::SNAPSHOTS_DIR;
 use crate::config::Pipeline;
 use crate::control::ControlDoor;
-use crate::{health, topics};
+use crate::{exchange, health, topics};
 
 /// Which stages run in this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,12 +23,13 @@ pub(crate) struct Stages {
     pub(crate) simulate: bool,
     pub(crate) ingest: bool,
     pub(crate) aggregate: bool,
+    pub(crate) matcher: bool,
     pub(crate) api: bool,
 }
 
 impl Stages {
     /// All of them.
-    pub(crate) const ALL: Self = Self { simulate: true, ingest: true, aggregate: true, api: true };
+    pub(crate) const ALL: Self = Self { simulate: true, ingest: true, aggregate: true, matcher: true, api: true };
 }
 
 /// A pipeline at work.
@@ -79,6 +81,9 @@ impl Running {
         if stages.aggregate {
             running.aggregate(pipeline, &health).await?;
         }
+        if stages.matcher {
+            running.matcher(pipeline, &health).await?;
+        }
         if stages.ingest {
             running.ingest(pipeline, &health)?;
         }
@@ -120,13 +125,39 @@ impl Running {
     async fn aggregate(&mut self, pipeline: &Pipeline, health: &HealthRegistry) -> anyhow::Result<()> {
         let config = ShellConfig {
             rules: Arc::new(pipeline.prices.clone()),
-            snapshots: pipeline.data_dir.join("snapshots"),
+            snapshots: pipeline.data_dir.join(SNAPSHOTS_DIR),
             snapshot_every: SNAPSHOT_EVERY,
             clock_every: Some(CLOCK_EVERY),
         };
         let shell = Shell::start(Arc::clone(&self.log), config, Arc::clone(&self.cache), self.stop.clone()).await?;
-        health::watch_aggregation(health, shell.statuses());
+        health::watch_stage(health, "aggregate", shell.statuses());
         self.tasks.spawn(async move { shell.join().await.context("the aggregation stopped") });
+        Ok(())
+    }
+
+    async fn matcher(&mut self, pipeline: &Pipeline, health: &HealthRegistry) -> anyhow::Result<()> {
+        let Some(settings) = pipeline.matcher.clone() else { return Ok(()) };
+        let config = matcher::shell::ShellConfig {
+            snapshots: pipeline.data_dir.join(SNAPSHOTS_DIR),
+            snapshot_every: matcher::shell::SNAPSHOT_EVERY,
+            clock_every: Some(matcher::shell::CLOCK_EVERY),
+        };
+        let shell = matcher::shell::Shell::start(Arc::clone(&self.log), config, self.stop.clone()).await?;
+        health::watch_stage(health, "matcher", std::slice::from_ref(&shell.status()));
+        let (gateway, cache, stop) = (shell.gateway(), Arc::clone(&self.cache), self.stop.clone());
+        self.tasks.spawn(async move { shell.join().await.context("the exchange stopped") });
+        self.tasks.spawn(async move {
+            let listing = exchange::list_markets(gateway.clone(), Arc::clone(&cache), settings.markets);
+            match stop.run_until_cancelled(listing).await {
+                None => return Ok(()),
+                Some(listed) => listed?,
+            }
+            match settings.traders {
+                Some(traders) => sim::traders::run(traders, gateway, cache, stop).await,
+                None => stop.cancelled().await,
+            }
+            Ok(())
+        });
         Ok(())
     }
 

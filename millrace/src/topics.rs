@@ -66,6 +66,12 @@ fn specs(settings: &LogSettings) -> Vec<TopicSpec> {
         (topic::CANDLES, settings.partitions, slow),
         (topic::CONTROL, 1, slow),
         (topic::DEAD_LETTERS, 1, slow),
+        (topic::ORDERS, 1, fast),
+        (topic::EXECUTIONS, settings.partitions, fast),
+        (topic::LEDGER, settings.partitions, fast),
+        (topic::INSTRUMENTS, settings.partitions, slow),
+        (topic::TRADES, settings.partitions, fast),
+        (topic::BOOK, settings.partitions, fast),
     ]
     .map(|(name, partitions, retention)| TopicSpec {
         name: name.into(),

@@ -24,6 +24,7 @@ mod faults;
 mod market;
 mod server;
 mod text;
+pub mod traders;
 mod venues;
 
 pub use config::{Config, ConfigError, Pace, VenueConfig};

@@ -2,6 +2,7 @@
 
 mod cache;
 mod log;
+mod matcher;
 mod prices;
 mod problem;
 mod scalar;
@@ -18,7 +19,8 @@ use model::Instrument;
 
 pub(crate) use cache::CacheSettings;
 pub(crate) use log::{BackEnd, LogSettings};
-pub use problem::ConfigError;
+pub(crate) use matcher::{Key, Market as MarketSettings, MatcherSettings};
+pub(crate) use problem::ConfigError;
 pub(crate) use server::ServerSettings;
 
 use scalar::{count, parsed, text};
@@ -38,6 +40,7 @@ pub(crate) struct Pipeline {
     pub(crate) simulate: Option<sim::Config>,
     pub(crate) prices: aggregate::config::Config,
     pub(crate) cache: CacheSettings,
+    pub(crate) matcher: Option<MatcherSettings>,
     pub(crate) server: ServerSettings,
 }
 
@@ -92,6 +95,7 @@ fn read(root: &mut Section<'_>, folder: &Path, context: &mut Context) -> Option<
     let prices = prices::read(root, &instruments, context);
     let sources = sources::read(root, &instruments, prices.as_ref(), context);
     let cache = cache::read(root, context);
+    let matcher = matcher::read(root, &instruments, context);
     let server = server::read(root, context);
     root.finish(context);
     Some(Pipeline {
@@ -102,6 +106,7 @@ fn read(root: &mut Section<'_>, folder: &Path, context: &mut Context) -> Option<
         simulate,
         prices: prices?,
         cache,
+        matcher,
         server,
     })
 }

@@ -21,7 +21,7 @@ pub(crate) struct Problem {
 
 /// Everything that is wrong with one file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub struct ConfigError {
+pub(crate) struct ConfigError {
     pub(crate) file: String,
     pub(crate) problems: Vec<Problem>,
 }

@@ -87,15 +87,6 @@ where
     text.parse().map_err(|error: T::Err| error.to_string())
 }
 
-/// `true` or `false`.
-pub(crate) fn boolean(text: &str) -> Result<bool, String> {
-    match text {
-        "true" => Ok(true),
-        "false" => Ok(false),
-        _ => Err(format!("{text:?} is neither true nor false")),
-    }
-}
-
 /// One of a few words.
 pub(crate) fn one_of<T: Copy>(choices: &[(&'static str, T)]) -> impl Fn(&str) -> Result<T, String> {
     move |text| {
