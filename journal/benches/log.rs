@@ -1,4 +1,5 @@
-//! Figures of the embedded log. Arguments after `--`: `quick` for short runs, `dir=PATH` for another disk.
+//! Figures of the embedded log. Arguments after `--`: `quick` for short runs, `dir=PATH` for another disk,
+//! `kept=MIB` for what a partition keeps, `only=in|out|single|mixed`.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::path::PathBuf;
@@ -22,7 +23,10 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let runs = if quick { 1 } else { 3 };
     let records = if quick { 500_000 } else { 2_000_000 };
-    let seconds = if quick { 4 } else { 20 };
+    let seconds = arguments
+        .iter()
+        .find_map(|argument| argument.strip_prefix("seconds=")?.parse().ok())
+        .unwrap_or(if quick { 4 } else { 20 });
     let only = |name: &str| {
         let named: Vec<_> = arguments.iter().filter(|argument| argument.starts_with("only=")).collect();
         named.is_empty() || named.iter().any(|argument| argument.ends_with(name))
@@ -98,7 +102,9 @@ async fn open(dir: &PathBuf, sync: SyncPolicy, topics: &[&str]) -> Arc<EmbeddedL
     let _ = std::fs::remove_dir_all(dir);
     let log = EmbeddedLog::open(dir, EmbeddedConfig { sync, ..EmbeddedConfig::default() }).await.unwrap();
     for topic in topics {
-        let retention = Retention { age: Some(Duration::from_secs(3600)), bytes: Some(256 << 20) };
+        let kept = std::env::args().find_map(|argument| argument.strip_prefix("kept=")?.parse::<u64>().ok());
+        let bytes = Some(kept.unwrap_or(256) << 20);
+        let retention = Retention { age: Some(Duration::from_secs(3600)), bytes };
         let spec = TopicSpec { name: (*topic).into(), partitions: PRODUCERS, replication: 1, retention };
         log.create_topic(&spec).await.unwrap();
     }
@@ -176,7 +182,10 @@ async fn out(dir: &PathBuf, records: u64) -> (f64, f64) {
     log.close().await.unwrap();
     drop(log);
     // Opened again, nothing is in memory.
+    let started = Instant::now();
     let log = Arc::new(EmbeddedLog::open(dir, EmbeddedConfig::default()).await.unwrap());
+    let mib = (records * (RECORD as u64 + 8)) as f64 / f64::from(1 << 20);
+    println!("opening, every checksum compared: {:.0} MiB/s", mib / started.elapsed().as_secs_f64());
     let started = Instant::now();
     for index in 0..PRODUCERS {
         consume(&log, index, each).await;

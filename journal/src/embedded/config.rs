@@ -24,7 +24,8 @@ pub struct EmbeddedConfig {
     pub queue_bytes: usize,
     /// Bytes of recent records kept in memory for readers at the tail, over all partitions.
     pub cache_bytes: usize,
-    /// Written-ahead room that appenders of normal priority leave alone when the disk is full.
+    /// Written-ahead room that appenders of normal priority leave alone when the disk is full. At least
+    /// `queue_bytes`: that much may be accepted before the disk is known to be full.
     pub reserve_bytes: u64,
     /// Smallest segment file.
     pub segment_bytes_min: u64,
@@ -58,7 +59,7 @@ impl EmbeddedConfig {
     pub(super) fn bounded(mut self) -> Self {
         self.segment_bytes_min = self.segment_bytes_min.clamp(64 << 10, format::SEGMENT_BYTES_MAX);
         self.segment_bytes_max = self.segment_bytes_max.clamp(self.segment_bytes_min, format::SEGMENT_BYTES_MAX);
-        self.queue_bytes = self.queue_bytes.max(format::FRAME_BYTES_MAX).min(1 << 30);
+        self.queue_bytes = self.queue_bytes.clamp(format::FRAME_BYTES_MAX, 1 << 30);
         self
     }
 }

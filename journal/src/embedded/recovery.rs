@@ -50,6 +50,9 @@ struct Found<F> {
     header: Option<SegmentHeader>,
 }
 
+/// The segments that stay and the files that go.
+type Sorted<F> = (Vec<Kept<F>>, Vec<Found<F>>);
+
 /// A segment that was read.
 struct Kept<F> {
     found: Found<F>,
@@ -200,7 +203,7 @@ impl<D: Disk> Scan<'_, D> {
     }
 
     /// Reads the segments up to where the log ends. Returns those that stay and those that go.
-    fn read_used(&mut self, used: Vec<Found<D::File>>) -> Result<(Vec<Kept<D::File>>, Vec<Found<D::File>>), LogError> {
+    fn read_used(&mut self, used: Vec<Found<D::File>>) -> Result<Sorted<D::File>, LogError> {
         let firsts: Vec<_> = used.iter().filter_map(|file| Some(file.header?.first_seq)).collect();
         self.seq = firsts.first().copied().unwrap_or(1);
         let mut kept: Vec<Kept<D::File>> = Vec::new();

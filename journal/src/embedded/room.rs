@@ -278,6 +278,7 @@ impl<D: Disk> Room<D> {
                     tracing::info!("room can be prepared for the log again");
                 }
             }
+            Err(_) if state.stopping => {}
             Err(error) => {
                 if state.full.is_none() {
                     tracing::warn!(%error, "no more room can be prepared for the log");
@@ -321,8 +322,11 @@ impl<D: Disk> Room<D> {
     fn fill(&self, number: u64, bytes: u64) -> io::Result<Spare<D::File>> {
         let path = self.path(number);
         let file = self.disk.create(&path)?;
+        // A quarter of a second of writing, so that files are not changed all the time.
+        let least = self.config.segment_bytes_min;
+        let enough = (self.rate.load(Ordering::Relaxed) / 4).clamp(least, self.config.segment_bytes_max);
         let filled = self
-            .zero(&file, 0, bytes.min(SEGMENT_BYTES_MAX), self.config.segment_bytes_min)
+            .zero(&file, 0, bytes.min(SEGMENT_BYTES_MAX), enough)
             .and_then(|capacity| self.disk.sync_dir(&self.dir).map(|()| capacity));
         match filled {
             Ok(capacity) => Ok(Spare { number, file, capacity }),
@@ -336,25 +340,35 @@ impl<D: Disk> Room<D> {
     }
 
     /// Writes zeros from `from` to `to`, piece by piece. Stops early, from `enough` on, when the writer waits.
+    ///
+    /// In a hurry nothing is synced: the room is taken, and the writer's own sync makes the file durable.
     fn zero(&self, file: &D::File, from: u64, to: u64, enough: u64) -> io::Result<u64> {
         let zeros = vec![0_u8; FILL_BYTES.min((to - from) as usize)];
-        let mut at = from;
+        let (mut at, mut unsynced) = (from, false);
         while at < to {
-            let (hurry, stopping) = {
+            let (wanted, stopping) = {
                 let state = lock(&self.state);
                 (state.wanted, state.stopping)
             };
-            if at >= enough.max(hurry.unwrap_or(0)) && (hurry.is_some() || stopping) {
-                break;
+            if stopping {
+                return Err(io::ErrorKind::Interrupted.into());
             }
+            if wanted.is_some_and(|wanted| at >= enough.max(wanted)) {
+                return Ok(at);
+            }
+            let hurried = wanted.is_some() || self.ready_bytes.load(Ordering::Relaxed) == 0;
             let begun = Instant::now();
             let piece = (to - at).min(zeros.len() as u64);
             write_all(file, &zeros[..piece as usize], at)?;
-            file.sync()?;
             at += piece;
-            if hurry.is_none() && self.ready_bytes.load(Ordering::Relaxed) >= self.config.segment_bytes_min {
+            unsynced = hurried;
+            if !hurried {
+                file.sync()?;
                 self.pause(piece, begun.elapsed());
             }
+        }
+        if unsynced && lock(&self.state).wanted.is_none() {
+            file.sync()?;
         }
         Ok(at)
     }
