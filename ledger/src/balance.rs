@@ -421,6 +421,17 @@ impl Ledger {
         self.pending.values().filter(|pending| pending.asset == asset).map(|pending| pending.amount).sum()
     }
 
+    /// A copy that shares its memory until it is written to.
+    pub fn share(&mut self) -> Self {
+        Self {
+            names: self.names.clone(),
+            totals: self.totals.clone(),
+            table: self.table.share(),
+            pending: self.pending.clone(),
+            transfers: self.transfers,
+        }
+    }
+
     /// Adds everything up again and compares with the sums kept on the way.
     ///
     /// # Panics

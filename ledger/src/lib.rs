@@ -8,6 +8,7 @@ mod balance;
 mod fee;
 mod muldiv;
 mod position;
+mod shared;
 pub mod snapshot;
 mod table;
 
@@ -15,4 +16,5 @@ pub use balance::{AssetId, AssetTotals, Balance, Ledger, Pending, Reference, Set
 pub use fee::FeeMeter;
 pub use muldiv::mul_div;
 pub use position::{Position, Positions};
+pub use shared::Shared;
 pub use table::Paged;

@@ -6,6 +6,14 @@
 /// When `over` is zero, `by` exceeds `over`, or one of them is negative.
 pub fn mul_div(value: i128, by: i128, over: i128) -> i128 {
     assert!(over > 0 && by >= 0 && by <= over, "a part of {over} cannot be {by}");
+    if let (Ok(value), Ok(by), Ok(over)) = (i64::try_from(value), i64::try_from(by), i64::try_from(over)) {
+        let product = i128::from(value) * i128::from(by);
+        // Mostly it fits a word, whose division is many times quicker.
+        return match i64::try_from(product) {
+            Ok(product) => i128::from(product / over),
+            Err(_) => product / i128::from(over),
+        };
+    }
     if let Some(product) = value.checked_mul(by) {
         return product / over;
     }

@@ -72,6 +72,11 @@ impl Positions {
         self.table.get(market, account.0)
     }
 
+    /// A copy that shares its memory until it is written to.
+    pub fn share(&mut self) -> Self {
+        Self { table: self.table.share() }
+    }
+
     /// Takes a trade in, as [`Position::trade`] does.
     #[inline]
     pub fn trade(&mut self, market: usize, account: AccountId, quantity: i128, paid: i128) {

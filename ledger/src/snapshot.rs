@@ -11,6 +11,7 @@ use model::{Instrument, Name, Price, Quantity, Side, UnixNanos};
 use crate::balance::{AssetId, AssetTotals, Balance, Ledger, Pending};
 use crate::fee::FeeMeter;
 use crate::position::{Position, Positions};
+use crate::shared::Shared;
 use crate::table::Paged;
 
 /// Bytes that are no state.
@@ -148,6 +149,19 @@ impl<T: State> State for Vec<T> {
             items.push(T::get(from)?);
         }
         Ok(items)
+    }
+}
+
+impl<T: State + Copy, const CHUNK: usize> State for Shared<T, CHUNK> {
+    fn put(&self, out: &mut Vec<u8>) {
+        u32::try_from(self.len()).expect("state has fewer than 2^32 of anything").put(out);
+        for item in self.iter() {
+            item.put(out);
+        }
+    }
+
+    fn get(from: &mut Source<'_>) -> Result<Self, SnapshotError> {
+        (0..u32::get(from)?).map(|_| T::get(from)).collect()
     }
 }
 
@@ -363,7 +377,7 @@ impl<T: State + Copy + Default> State for Paged<T> {
     }
 
     fn get(from: &mut Source<'_>) -> Result<Self, SnapshotError> {
-        Self::from_parts(Vec::get(from)?, Vec::get(from)?).ok_or(SnapshotError::Invalid("table"))
+        Self::from_parts(State::get(from)?, State::get(from)?).ok_or(SnapshotError::Invalid("table"))
     }
 }
 

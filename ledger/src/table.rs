@@ -1,19 +1,21 @@
 //! A table by column and row that holds only the pages that are used.
 
+use crate::shared::Shared;
+
 /// Rows in a page.
 const PAGE: usize = 256;
 const ABSENT: u32 = u32::MAX;
 
 /// Columns are few and dense (assets, markets), rows many (accounts). Two loads find a cell; nothing is hashed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Paged<T> {
+pub struct Paged<T: Copy> {
     columns: Vec<Vec<u32>>,
-    cells: Vec<T>,
+    cells: Shared<T, PAGE>,
 }
 
-impl<T> Default for Paged<T> {
+impl<T: Copy> Default for Paged<T> {
     fn default() -> Self {
-        Self { columns: Vec::new(), cells: Vec::new() }
+        Self { columns: Vec::new(), cells: Shared::default() }
     }
 }
 
@@ -33,14 +35,14 @@ impl<T: Copy + Default> Paged<T> {
     /// Asks the processor to fetch a cell before it is needed.
     #[inline]
     pub fn prefetch(&self, column: usize, row: u32) {
-        #[cfg(target_arch = "x86_64")]
         if let Some(at) = self.place(column, row) {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            // SAFETY: a prefetch has no effect but on the cache, whatever the address.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(self.cells.as_ptr().wrapping_add(at).cast()) };
+            self.cells.prefetch(at, 0);
         }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = (column, row);
+    }
+
+    /// A copy that shares its pages until they are written to.
+    pub fn share(&mut self) -> Self {
+        Self { columns: self.columns.clone(), cells: self.cells.share() }
     }
 
     /// The cell, to be changed.
@@ -64,7 +66,7 @@ impl<T: Copy + Default> Paged<T> {
         }
         let page = self.cells.len() / PAGE;
         pages[row as usize / PAGE] = page as u32;
-        self.cells.resize(self.cells.len() + PAGE, T::default());
+        (0..PAGE).for_each(|_| self.cells.push(T::default()));
         page * PAGE + row as usize % PAGE
     }
 
@@ -79,17 +81,17 @@ impl<T: Copy + Default> Paged<T> {
         })
     }
 
-    /// Asks for nothing, returns the bytes of memory held.
+    /// Bytes of memory held.
     pub fn bytes(&self) -> usize {
-        self.cells.capacity() * size_of::<T>() + self.columns.iter().map(|pages| pages.capacity() * 4).sum::<usize>()
+        self.cells.bytes() + self.columns.iter().map(|pages| pages.capacity() * 4).sum::<usize>()
     }
 
-    pub(crate) fn parts(&self) -> (&Vec<Vec<u32>>, &Vec<T>) {
+    pub(crate) fn parts(&self) -> (&Vec<Vec<u32>>, &Shared<T, PAGE>) {
         (&self.columns, &self.cells)
     }
 
     /// A table from its parts; none when a page is missing or used twice.
-    pub(crate) fn from_parts(columns: Vec<Vec<u32>>, cells: Vec<T>) -> Option<Self> {
+    pub(crate) fn from_parts(columns: Vec<Vec<u32>>, cells: Shared<T, PAGE>) -> Option<Self> {
         let mut used = vec![false; cells.len() / PAGE];
         for page in columns.iter().flatten().filter(|page| **page != ABSENT) {
             let seen = used.get_mut(*page as usize)?;

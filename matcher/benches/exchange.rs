@@ -245,8 +245,8 @@ fn snapshots(exchange: &Exchange) {
     }
     println!("1,000,000 open orders: {:.0} MB in the large tables", exchange.bytes() as f64 / 1e6);
     let clock = Instant::now();
-    let copy = exchange.clone();
-    println!("copy of the state: {:.1} ms", clock.elapsed().as_secs_f64() * 1e3);
+    let copy = exchange.freeze();
+    println!("freeze, the time that the stage stands still: {:.1} ms", clock.elapsed().as_secs_f64() * 1e3);
     let clock = Instant::now();
     let bytes = copy.encode();
     println!("encode: {:.0} ms, {:.0} MB", clock.elapsed().as_secs_f64() * 1e3, bytes.len() as f64 / 1e6);

@@ -34,6 +34,9 @@ pub type Venue = Name<15>;
 pub type Role = Name<31>;
 
 impl<const N: usize> Name<N> {
+    /// Bytes of the longest name.
+    pub const LEN_MAX: usize = N;
+
     /// Checks and holds the text.
     ///
     /// # Errors
@@ -54,6 +57,11 @@ impl<const N: usize> Name<N> {
     /// The text.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(self.as_bytes()).expect("names are ASCII")
+    }
+
+    /// The text's bytes, followed by zeros: for hashing without looking at the length.
+    pub const fn padded(&self) -> &[u8; N] {
+        &self.bytes
     }
 
     /// The text's bytes.

@@ -101,7 +101,12 @@ impl Ladder {
 
     /// The level at `key`, [`NONE`] without one.
     pub(crate) fn get(&self, key: i64) -> u32 {
-        let found = self.runs.find(key >> PAGE_BITS);
+        let page_key = key >> PAGE_BITS;
+        let cached = self.cache[(page_key as usize) & (CACHE - 1)];
+        let found = match self.pages.get(cached as usize) {
+            Some(page) if page.key == page_key => cached,
+            _ => self.runs.find(page_key),
+        };
         match self.pages.get(found as usize) {
             Some(page) if page.bits >> offset(key) & 1 == 1 => page.levels[offset(key)],
             _ => NONE,

@@ -1,13 +1,5 @@
 //! Hints to the processor's cache.
 
-/// Fetches every cache line of `items[at]`, as [`read`] does.
-#[inline(always)]
-pub(crate) fn read_all<T>(items: &[T], at: usize) {
-    for offset in (0..size_of::<T>()).step_by(64) {
-        read_at(items, at, offset);
-    }
-}
-
 /// Fetches the first cache line of `items[at]` for reading; past the end that of the last item. Without a branch on
 /// `at`, since what is unpredictable would cost more than the fetch saves.
 #[inline(always)]

@@ -9,7 +9,7 @@ use model::exchange::{Indicative, InstrumentEventKind, Phase, Reason, SelfTrade}
 use model::{Side, Volume};
 
 use super::market::{Market, Settling};
-use super::order::Rec;
+use super::order::Recs;
 use super::{Exchange, Outputs};
 use crate::book::{NONE, Nodes};
 
@@ -22,7 +22,7 @@ pub(super) struct Call {
 }
 
 /// Price and lots of the levels of `side` that reach `edge`, best first, hidden lots included.
-fn reaching(market: &Market, nodes: &Nodes, recs: &[Rec], side: Side, edge: i64) -> Vec<(i64, u128)> {
+fn reaching(market: &Market, nodes: &Nodes, recs: &Recs, side: Side, edge: i64) -> Vec<(i64, u128)> {
     let depth = &market.depth;
     let levels = depth.iter(side).take_while(|level| depth.crosses(*level, edge));
     let lots_of = |level| {
@@ -35,7 +35,7 @@ fn reaching(market: &Market, nodes: &Nodes, recs: &[Rec], side: Side, edge: i64)
 }
 
 /// The price of a call auction; none when no two orders meet.
-pub(super) fn call(market: &Market, nodes: &Nodes, recs: &[Rec]) -> Option<Call> {
+pub(super) fn call(market: &Market, nodes: &Nodes, recs: &Recs) -> Option<Call> {
     let bid = market.depth.best_ticks(Side::Buy)?;
     let ask = market.depth.best_ticks(Side::Sell)?;
     if bid < ask {

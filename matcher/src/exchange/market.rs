@@ -42,6 +42,24 @@ pub(super) struct Settling {
     pub(super) then: Phase,
 }
 
+/// So many parts of ten thousand of `ticks`, rounded down. Below 10^14 ticks without wide arithmetic.
+#[inline]
+fn parts_down(ticks: i64, parts: u32) -> i64 {
+    match u64::try_from(ticks) {
+        Ok(ticks) if ticks < 100_000_000_000_000 => (ticks * u64::from(parts) / 10_000) as i64,
+        _ => (i128::from(ticks) * i128::from(parts) / 10_000) as i64,
+    }
+}
+
+/// So many parts of ten thousand of `ticks`, rounded up.
+#[inline]
+fn parts_up(ticks: i64, parts: u32) -> i64 {
+    match u64::try_from(ticks) {
+        Ok(ticks) if ticks < 100_000_000_000_000 => (ticks * u64::from(parts)).div_ceil(10_000) as i64,
+        _ => ((i128::from(ticks) * i128::from(parts) + 9_999) / 10_000) as i64,
+    }
+}
+
 #[derive(Debug, Clone)]
 pub(super) struct Market {
     pub(super) rules: MarketRules,
@@ -50,7 +68,7 @@ pub(super) struct Market {
     /// Raw price of a tick, raw quantity of a lot, and 1e-8 of quote for one lot at one tick.
     pub(super) tick: i64,
     pub(super) lot: i64,
-    pub(super) unit: i128,
+    pub(super) unit: i64,
     pub(super) phase: Phase,
     pub(super) killed: bool,
     pub(super) settling: Option<Settling>,
@@ -91,7 +109,7 @@ impl Market {
             quote,
             tick,
             lot,
-            unit: i128::from(tick) * i128::from(lot) / 100_000_000,
+            unit: (i128::from(tick) * i128::from(lot) / 100_000_000) as i64,
             phase: Phase::Closed,
             killed: false,
             settling: None,
@@ -117,7 +135,12 @@ impl Market {
     /// Quote units, in 1e-8, for so many lots at so many ticks.
     #[inline]
     pub(super) fn notional(&self, ticks: i64, lots: u64) -> i128 {
-        i128::from(ticks) * i128::from(lots) * self.unit
+        // One multiplication where both factors fit; prices and quantities are checked, so the wide one never
+        // overflows.
+        match ticks.checked_mul(self.unit) {
+            Some(each) => i128::from(each) * i128::from(lots),
+            None => i128::from(ticks) * i128::from(self.unit) * i128::from(lots),
+        }
     }
 
     /// What an open order reserves.
@@ -159,23 +182,22 @@ impl Market {
     }
 
     /// Lowest and highest limit that the band allows, in ticks; none without a band.
+    #[inline]
     pub(super) fn band(&self) -> Option<(i64, i64)> {
-        let bps = i128::from(self.rules.band_bps);
+        let bps = self.rules.band_bps;
         if bps == 0 {
             return None;
         }
-        let reference = i128::from(self.reference());
-        let low = (reference * (10_000 - bps) + 9_999) / 10_000;
-        let high = reference * (10_000 + bps) / 10_000;
-        Some((low.max(1) as i64, high as i64))
+        let reference = self.reference();
+        Some((parts_up(reference, 10_000 - bps).max(1), parts_down(reference, 10_000 + bps)))
     }
 
     /// How far an order without a limit of its own goes from `ticks`, inside the band.
     pub(super) fn protection(&self, side: Side, ticks: i64) -> i64 {
-        let bps = i128::from(self.rules.protection_bps);
+        let bps = self.rules.protection_bps;
         let far = match side {
-            Side::Buy => (i128::from(ticks) * (10_000 + bps) / 10_000) as i64,
-            Side::Sell => ((i128::from(ticks) * (10_000 - bps) + 9_999) / 10_000) as i64,
+            Side::Buy => parts_down(ticks, 10_000 + bps),
+            Side::Sell => parts_up(ticks, 10_000 - bps),
         };
         let far = far.clamp(1, Price::MAX.raw() / self.tick);
         match (self.band(), side) {

@@ -187,27 +187,34 @@ impl Exchange {
     }
 
     /// Whether an order can be filled to the last lot at once: without meeting one of its own account that it may
-    /// not trade with, and within the limit of fills.
+    /// not trade with, and within the limit of fills. What an iceberg hides stands behind everything else at its
+    /// price, so in front of an own order only what shows can be had.
     pub(super) fn can_fill_all(&self, account: u32, rec: &Rec) -> bool {
         let depth = &self.markets[rec.market as usize].depth;
         let (mut missing, mut fills) = (rec.open, 0u64);
         for level in depth.iter(rec.side.opposite()).take_while(|level| depth.crosses(*level, rec.limit)) {
+            let (mut shown, mut all) = (0u64, 0u64);
             for slot in depth.queue(&self.nodes, level) {
-                let other = &self.recs[slot as usize];
+                let (node, other) = (self.nodes.get(slot), &self.recs[slot as usize]);
                 if other.expires <= self.clock {
                     continue;
                 }
-                if self.nodes.get(slot).tag == account && rec.self_trade != SelfTrade::Allow {
+                if node.tag == account && rec.self_trade != SelfTrade::Allow {
                     return false;
                 }
-                fills += if other.display == 0 { 1 } else { other.open.div_ceil(other.display) };
+                fills += if other.display == 0 { 1 } else { 1 + (other.open - node.lots).div_ceil(other.display) };
                 if fills > u64::from(FILLS_MAX.min(self.fills_left)) {
                     return false;
                 }
-                missing = missing.saturating_sub(other.open);
-                if missing == 0 {
+                shown += node.lots;
+                all += other.open;
+                if shown >= missing {
                     return true;
                 }
+            }
+            missing = missing.saturating_sub(all);
+            if missing == 0 {
+                return true;
             }
         }
         false

@@ -48,7 +48,7 @@ mod work;
 
 use std::collections::VecDeque;
 
-use ledger::{AssetId, Ledger, Positions};
+use ledger::{AssetId, Ledger, Positions, Shared};
 use model::exchange::{
     AccountId, ClientOrderId, Command, CommandBody, ExchangeLimits, Execution, ExecutionKind, Reason,
 };
@@ -59,14 +59,14 @@ use crate::book::{IdIndex, Nodes, SlotIndex};
 
 use accounts::AccountRow;
 use market::Market;
-use order::Rec;
+use order::Recs;
 use requests::{Client, Outcome, Remembered, Requests};
 use roles::Roles;
 use timers::Timers;
 
 pub use outputs::{BookUpdate, OutputKey, OutputTopic, Outputs};
 pub use query::{BookLevels, MarketView};
-pub use snapshot::{FORMAT_VERSION, LOGIC_VERSION};
+pub use snapshot::{FORMAT_VERSION, Frozen, LOGIC_VERSION};
 
 /// Fills of one command, at most.
 pub const FILLS_MAX: u32 = 10_000;
@@ -76,6 +76,8 @@ pub const MARKETS_MAX: usize = 1_024;
 pub const STOPS_MAX: u32 = 10_000;
 /// Trailing stops that wait in one market, at most.
 pub const TRAILING_MAX: usize = 1_000;
+/// Order records that are copied together when a snapshot shares them: 8 KiB.
+const REC_CHUNK: usize = 32;
 /// How far ahead of the exchange's time a client's `sent_at` may be.
 const SENT_AHEAD_NS: i64 = 5_000_000_000;
 
@@ -129,7 +131,7 @@ pub struct Exchange {
     markets: Vec<Market>,
     by_name: FxHashMap<Instrument, u16>,
     nodes: Nodes,
-    recs: Vec<Rec>,
+    recs: Recs,
     ids: IdIndex,
     clients: SlotIndex,
     requests: Requests,
@@ -166,7 +168,7 @@ impl Exchange {
             markets: Vec::new(),
             by_name: FxHashMap::default(),
             nodes: Nodes::default(),
-            recs: Vec::new(),
+            recs: Shared::default(),
             ids: IdIndex::default(),
             clients: SlotIndex::default(),
             requests: Requests::new(limits.ids_max),

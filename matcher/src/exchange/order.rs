@@ -7,6 +7,9 @@ use model::exchange::{OrderKind, SelfTrade, TimeInForce, Trail};
 use super::requests::Client;
 use crate::book::NONE;
 
+/// The records of all orders, by slot.
+pub(super) type Recs = ledger::Shared<Rec, { super::REC_CHUNK }>;
+
 /// Never.
 pub(super) const NEVER: i64 = i64::MAX;
 

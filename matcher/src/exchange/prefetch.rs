@@ -29,7 +29,7 @@ impl Exchange {
                     | CommandBody::Amend { order: OrderRef::Id(id), .. } => {
                         let slot = self.ids.guess(*id) as usize;
                         self.nodes.prefetch(slot as u32);
-                        prefetch::read_all(&self.recs, slot);
+                        (0..256).step_by(64).for_each(|offset| self.recs.prefetch(slot, offset));
                     }
                     _ => {}
                 }
@@ -37,7 +37,7 @@ impl Exchange {
             _ => match &command.body {
                 CommandBody::Place(_) => {
                     let head = self.account_row(account).head as usize;
-                    prefetch::read_at(&self.recs, head, 64);
+                    self.recs.prefetch(head, 64);
                 }
                 CommandBody::Cancel { order: OrderRef::Id(id) }
                 | CommandBody::Amend { order: OrderRef::Id(id), .. } => {
@@ -46,8 +46,8 @@ impl Exchange {
                     let node = self.nodes.get(slot);
                     self.nodes.prefetch(node.next);
                     self.nodes.prefetch(node.prev);
-                    prefetch::read_at(&self.recs, rec.next as usize, 64);
-                    prefetch::read_at(&self.recs, rec.prev as usize, 64);
+                    self.recs.prefetch(rec.next as usize, 64);
+                    self.recs.prefetch(rec.prev as usize, 64);
                     if let Some(market) = self.markets.get(rec.market as usize) {
                         self.ledger.prefetch(command.account, market.held_asset(rec.side));
                     }

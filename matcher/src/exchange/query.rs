@@ -166,7 +166,7 @@ impl Exchange {
     pub fn bytes(&self) -> usize {
         let books: usize = self.markets.iter().map(|market| market.depth.bytes() + market.stops.bytes()).sum();
         self.nodes.bytes()
-            + self.recs.capacity() * size_of::<super::order::Rec>()
+            + self.recs.bytes()
             + self.ids.bytes()
             + self.clients.bytes()
             + self.requests.bytes()

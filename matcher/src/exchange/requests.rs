@@ -2,6 +2,8 @@
 
 use model::exchange::{ClientOrderId, ExecutionKind, Reason};
 
+use ledger::Shared;
+
 use crate::book::{SlotIndex, Tag};
 
 /// A client order id with its tag.
@@ -10,6 +12,10 @@ pub(super) struct Client {
     pub(super) id: ClientOrderId,
     pub(super) tag: Tag,
 }
+
+/// Entries that are copied together when a snapshot shares them. The ring is written in order, so large chunks do
+/// not hurt.
+const RING_CHUNK: usize = 256;
 
 /// What became of a command, as far as it must be told again. The fields of the order itself are in the repeated
 /// command, which is the same.
@@ -46,7 +52,7 @@ pub(super) struct Remembered {
 /// forgotten is refused as too old rather than taken for new.
 #[derive(Debug, Clone)]
 pub(super) struct Requests {
-    ring: Vec<Remembered>,
+    ring: Shared<Remembered, RING_CHUNK>,
     /// Where the oldest one is.
     head: usize,
     len: usize,
@@ -59,13 +65,15 @@ pub(super) struct Requests {
 /// Hash of an account's id, keyed so that nobody can choose ids that collide.
 #[inline]
 pub(super) fn tag_of(seed: u64, account: u32, id: &ClientOrderId) -> Tag {
-    let mut state = seed ^ u64::from(account).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    for chunk in id.as_bytes().chunks(8) {
-        let mut word = [0u8; 8];
-        word[..chunk.len()].copy_from_slice(chunk);
-        state = fold(state ^ u64::from_le_bytes(word), 0xa076_1d64_78bd_642f ^ seed.rotate_left(32));
-    }
-    Tag::of_hash(fold(state ^ id.as_bytes().len() as u64, 0xe703_7ed1_a0b4_28db ^ seed))
+    const { assert!(ClientOrderId::LEN_MAX == 36) };
+    let bytes = id.padded();
+    let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
+    let last = u32::from_le_bytes(bytes[32..36].try_into().expect("four bytes"));
+    // Two pairs of words at a time, so that the products do not wait for each other.
+    let left = fold(seed ^ word(0), word(8) ^ 0xa076_1d64_78bd_642f);
+    let right = fold(seed.rotate_left(32) ^ word(16), word(24) ^ 0xe703_7ed1_a0b4_28db);
+    let rest = u64::from(account) << 32 | u64::from(last);
+    Tag::of_hash(fold(left ^ rest, right ^ seed ^ 0x8ebc_6af0_9c88_c6e3))
 }
 
 /// Both halves of the 128-bit product, folded.
@@ -78,18 +86,21 @@ const fn fold(a: u64, b: u64) -> u64 {
 /// Fingerprint of a command's content.
 pub(super) fn fingerprint(bytes: &[u8]) -> u64 {
     let mut state = bytes.len() as u64 ^ 0x8ebc_6af0_9c88_c6e3;
-    for chunk in bytes.chunks(8) {
-        let mut word = [0u8; 8];
-        word[..chunk.len()].copy_from_slice(chunk);
-        state = fold(state ^ u64::from_le_bytes(word), 0x5895_65a3_d73c_9b17).wrapping_add(state.rotate_left(23));
-    }
+    let mut mix = |word: u64| {
+        state = fold(state ^ word, 0x5895_65a3_d73c_9b17).wrapping_add(state.rotate_left(23));
+    };
+    let (words, rest) = bytes.as_chunks::<8>();
+    words.iter().for_each(|word| mix(u64::from_le_bytes(*word)));
+    let mut last = [0u8; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    mix(u64::from_le_bytes(last));
     state
 }
 
 impl Requests {
     pub(super) fn new(capacity: u32) -> Self {
         Self {
-            ring: Vec::new(),
+            ring: Shared::default(),
             head: 0,
             len: 0,
             capacity: capacity as usize,
@@ -176,8 +187,7 @@ impl Requests {
         while self.len > capacity as usize {
             self.forget_oldest();
         }
-        let kept: Vec<Remembered> = self.iter().copied().collect();
-        self.ring = kept;
+        self.ring = self.iter().copied().collect();
         (self.head, self.capacity) = (0, capacity as usize);
         self.reindex();
     }
@@ -187,8 +197,13 @@ impl Requests {
         (0..self.len).map(|at| &self.ring[(self.head + at) % self.ring.len()])
     }
 
+    /// A copy for a snapshot: it shares its memory and has no index.
+    pub(super) fn share(&mut self) -> Self {
+        Self { ring: self.ring.share(), index: SlotIndex::default(), ..*self }
+    }
+
     /// From what was remembered, oldest first.
-    pub(super) fn restore(capacity: u32, floor: i64, entries: Vec<Remembered>) -> Self {
+    pub(super) fn restore(capacity: u32, floor: i64, entries: Shared<Remembered, RING_CHUNK>) -> Self {
         let len = entries.len();
         let mut requests =
             Self { ring: entries, head: 0, len, capacity: capacity as usize, index: SlotIndex::default(), floor };
@@ -198,6 +213,6 @@ impl Requests {
 
     /// Bytes of memory held.
     pub(super) fn bytes(&self) -> usize {
-        self.ring.capacity() * size_of::<Remembered>() + self.index.bytes()
+        self.ring.bytes() + self.index.bytes()
     }
 }

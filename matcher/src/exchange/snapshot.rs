@@ -8,13 +8,13 @@
 use std::collections::VecDeque;
 
 use ledger::snapshot::{SnapshotError, Source, State};
-use ledger::{AssetId, Ledger, state_of, state_of_enum};
+use ledger::{AssetId, Ledger, Shared, state_of, state_of_enum};
 use model::Side;
 use model::exchange::MarketRules;
 
 use super::accounts::AccountRow;
 use super::market::{Market, Settling, Traded};
-use super::order::{Place, Rec};
+use super::order::{Place, Rec, Recs};
 use super::requests::{self, Client, Outcome, Remembered, Requests};
 use super::roles::{Roles, SourceMark, Writer};
 use super::timers::{Timer, Timers};
@@ -150,7 +150,7 @@ impl Market {
         (self.since_snapshot, self.indicated).put(out);
     }
 
-    fn get(from: &mut Source<'_>, assets: usize, nodes: &mut Nodes, recs: &[Rec]) -> Result<Self, SnapshotError> {
+    fn get(from: &mut Source<'_>, assets: usize, nodes: &mut Nodes, recs: &Recs) -> Result<Self, SnapshotError> {
         let rules = MarketRules::get(from)?;
         rules.check().map_err(|_| SnapshotError::Invalid("rules of a market"))?;
         let (base, quote): (AssetId, AssetId) = State::get(from)?;
@@ -191,7 +191,7 @@ fn get_depth(
     from: &mut Source<'_>,
     depth: &mut Depth,
     nodes: &mut Nodes,
-    recs: &[Rec],
+    recs: &Recs,
     place: Place,
 ) -> Result<(), SnapshotError> {
     for side in [Side::Buy, Side::Sell] {
@@ -255,7 +255,7 @@ impl Exchange {
         self.reserved.put(out);
         put_nodes(&self.nodes, out);
         let (nodes, _) = self.nodes.parts();
-        for (node, rec) in nodes.iter().zip(&self.recs) {
+        for (node, rec) in nodes.iter().zip(self.recs.iter()) {
             if node.id != u64::MAX {
                 rec.put(out);
             }
@@ -302,7 +302,7 @@ impl Exchange {
             exchange.markets.push(market);
         }
         let (count, floor): (u32, i64) = State::get(from)?;
-        let mut entries = Vec::with_capacity((count as usize).min(from.left()));
+        let mut entries = Shared::default();
         for _ in 0..count {
             entries.push(Remembered::get(from)?);
         }
@@ -388,6 +388,39 @@ impl Exchange {
         bytes
     }
 
+    /// A copy of the state for [`Frozen::encode`], made at once: most of it is shared until either side writes
+    /// to it, so that the exchange goes on while another thread encodes.
+    pub fn freeze(&mut self) -> Frozen {
+        Frozen(Self {
+            seed: self.seed,
+            limits: self.limits,
+            applied: self.applied,
+            clock: self.clock,
+            roles: self.roles.clone(),
+            ledger: self.ledger.share(),
+            positions: self.positions.share(),
+            accounts: self.accounts.clone(),
+            markets: self.markets.clone(),
+            by_name: self.by_name.clone(),
+            nodes: self.nodes.clone(),
+            recs: self.recs.share(),
+            // Built again from the rest when the snapshot is read.
+            ids: IdIndex::default(),
+            clients: SlotIndex::default(),
+            requests: self.requests.share(),
+            timers: self.timers.clone(),
+            drain: self.drain.clone(),
+            settling: self.settling,
+            orders: self.orders,
+            reserved: self.reserved.clone(),
+            dirty: Vec::new(),
+            set_off: VecDeque::new(),
+            fills_left: 0,
+            outcome: None,
+            scratch: Vec::new(),
+        })
+    }
+
     /// The state that a snapshot holds.
     ///
     /// # Errors
@@ -418,6 +451,27 @@ impl Exchange {
         let mut bytes = Vec::new();
         self.put_state(&mut bytes);
         requests::fingerprint(&bytes)
+    }
+}
+
+/// The state at one record, good for nothing but to be encoded.
+#[derive(Debug)]
+pub struct Frozen(Exchange);
+
+impl Frozen {
+    /// Offset of the last record that the state has taken in.
+    pub fn applied(&self) -> Option<u64> {
+        self.0.applied
+    }
+
+    /// The state as a snapshot, as [`Exchange::encode`] gives it.
+    pub fn encode(&self) -> Vec<u8> {
+        self.0.encode()
+    }
+
+    /// The state's hash, as [`Exchange::state_hash`] gives it.
+    pub fn state_hash(&self) -> u64 {
+        self.0.state_hash()
     }
 }
 

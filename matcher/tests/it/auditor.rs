@@ -103,7 +103,10 @@ impl Auditor {
         let Some(id) = accepted.and_then(|execution| execution.order).map(|view| view.id) else { return };
         let mine = out.executions.iter().filter_map(|execution| execution.order).filter(|view| view.id == id);
         let last = mine.last().unwrap();
-        assert!(last.filled == last.quantity && last.open.raw() == 0, "{place}: fill-or-kill order {id} is partial");
+        assert!(
+            last.filled == last.quantity && last.open.raw() == 0,
+            "{place}: fill-or-kill order {id} is partial: {out:?}"
+        );
     }
 
     fn watch_postings(&mut self, out: &Outputs, place: &str) {

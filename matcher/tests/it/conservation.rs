@@ -1,5 +1,5 @@
 //! Random commands of every kind: money is conserved, holds are what open orders reserve, and every promise about
-//! orders holds. `MILLRACE_COMMANDS=10000000` runs more of them.
+//! orders holds. `MILLRACE_COMMANDS=10000000` runs more of them, `MILLRACE_SEED=6` one seed only.
 
 use matcher::exchange::{Exchange, Outputs};
 
@@ -12,7 +12,8 @@ fn a_million_random_commands_break_no_promise() {
         std::env::var("MILLRACE_COMMANDS").ok().map_or(1_000_000, |text| text.parse().expect("a number of commands"));
     let mut counts = std::collections::BTreeMap::<&str, u64>::new();
     let runs = 20;
-    for seed in 0..runs {
+    let only: Option<u64> = std::env::var("MILLRACE_SEED").ok().map(|text| text.parse().expect("a seed"));
+    for seed in (0..runs).filter(|seed| only.is_none_or(|only| only == *seed)) {
         let mut workload = Workload::new(seed, 8);
         let mut exchange = Exchange::new(seed);
         let mut auditor = Auditor::default();

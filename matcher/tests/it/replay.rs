@@ -55,7 +55,10 @@ impl Three {
     }
 
     fn snapshot(&mut self) {
-        let snapshot = self.live.encode();
+        // Frozen, encoded later, when the live one has gone on.
+        let frozen = self.live.freeze();
+        let snapshot = frozen.encode();
+        assert_eq!(snapshot, self.live.encode(), "seed {}, step {}: frozen", self.seed, self.step);
         let twin = Exchange::decode(&snapshot).unwrap();
         assert_eq!(twin.encode(), snapshot, "seed {}, step {}: a snapshot of the restored", self.seed, self.step);
         self.restored = Some(twin);
