@@ -135,11 +135,14 @@ impl<D: Disk> Running<D> {
         let (stop_retention, stopped) = mpsc::channel();
         let room = Arc::clone(&shared.room);
         let (of_syncer, of_retention) = (Arc::clone(shared), Arc::clone(shared));
+        let guards: [_; 4] = std::array::from_fn(|_| PanicGuard(Arc::clone(shared)));
+        let [of_room, syncing, writing, retaining] = guards;
         Ok(Self {
-            preparer: named("log-room").spawn(move || room.run())?,
-            syncer: named("log-sync").spawn(move || Syncer::run(&of_syncer))?,
-            writer: named("log-write").spawn(move || writer.run())?,
-            retention: named("log-retention").spawn(move || retention::run(&of_retention, &stopped))?,
+            preparer: named("log-room").spawn(move || of_room.watch(|| room.run()))?,
+            syncer: named("log-sync").spawn(move || syncing.watch(|| Syncer::run(&of_syncer)))?,
+            writer: named("log-write").spawn(move || writing.watch(|| writer.run()))?,
+            retention: named("log-retention")
+                .spawn(move || retaining.watch(|| retention::run(&of_retention, &stopped)))?,
             stop_retention,
             lock,
         })
@@ -147,17 +150,34 @@ impl<D: Disk> Running<D> {
 
     fn stop(self, shared: &Shared<D>) {
         drop(self.stop_retention);
-        let joined = |thread: JoinHandle<()>| thread.join().is_ok();
-        let writer = joined(self.writer);
+        // A thread that panicked has poisoned the log already.
+        let _ = self.writer.join();
         shared.syncer.stop();
-        let syncer = joined(self.syncer);
-        let retention = joined(self.retention);
+        let _ = self.syncer.join();
+        let _ = self.retention.join();
         shared.room.stop();
-        let preparer = joined(self.preparer);
-        if !(writer && syncer && retention && preparer) {
-            shared.poison("a thread of the log has panicked".into());
-        }
+        let _ = self.preparer.join();
         drop(self.lock);
+    }
+}
+
+/// Shuts the log when one of its threads panics, so that nobody waits for an answer that cannot come.
+struct PanicGuard<D: Disk>(Arc<Shared<D>>);
+
+impl<D: Disk> PanicGuard<D> {
+    fn watch(self, work: impl FnOnce()) {
+        work();
+    }
+}
+
+impl<D: Disk> Drop for PanicGuard<D> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.poison("a thread of the log has panicked".into());
+            self.0.queue.close();
+            self.0.queue.abandon();
+            self.0.syncer.abandon();
+        }
     }
 }
 

@@ -157,6 +157,11 @@ impl Queue {
         self.arrived.notify_all();
     }
 
+    /// Drops what waits; its answers say that the log is closed.
+    pub(super) fn abandon(&self) {
+        lock(&self.waiting).requests.clear();
+    }
+
     /// Counts bytes in; the writer counts them out.
     pub(super) fn count_in(&self, payload: usize) {
         self.unwritten.fetch_add(frame_len(payload) as u64, Ordering::Relaxed);

@@ -103,6 +103,15 @@ impl<F: DiskFile> Syncer<F> {
         self.changed.notify_all();
     }
 
+    /// Drops what waits, and lets nobody wait from now on.
+    pub(super) fn abandon(&self) {
+        let mut state = lock(&self.state);
+        state.pending.clear();
+        state.stopping = true;
+        drop(state);
+        self.changed.notify_all();
+    }
+
     fn is_due(&self, state: &State<F>) -> bool {
         state.stopping
             || state.asked > state.done

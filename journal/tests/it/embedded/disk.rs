@@ -29,6 +29,8 @@ struct Inner {
 pub(crate) struct Faults {
     /// Syncs of files fail.
     pub sync_fails: AtomicBool,
+    /// Syncs of files panic: a fault of the program, not of the disk.
+    pub sync_panics: AtomicBool,
     /// Writes fail.
     pub write_fails: AtomicBool,
     /// Reads fail.
@@ -309,6 +311,7 @@ impl DiskFile for FaultFile {
             0 => {}
             time => std::thread::sleep(Duration::from_micros(time)),
         }
+        assert!(!faults.sync_panics.load(Ordering::Relaxed), "a panic on purpose");
         if faults.sync_fails.load(Ordering::Relaxed) {
             return Err(input_output_error());
         }

@@ -57,6 +57,22 @@ async fn nothing_is_acknowledged_after_a_failed_sync() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_panic_leaves_nobody_waiting() {
+    let disk = FaultDisk::new();
+    let log = open(&disk, small()).unwrap();
+    log.create_topic(&spec("ticks", 1)).await.unwrap();
+    let mut appender = appender(&log, &place()).await;
+    appender.append(batch(0..3, 50)).await.unwrap().await.unwrap();
+    disk.faults().sync_panics.store(true, Relaxed);
+    let ack = appender.append(batch(3..4, 50)).await.unwrap();
+    soon("an answer", ack).await.unwrap_err();
+    assert!(soon("an answer", appender.append(batch(3..4, 50))).await.is_err());
+    assert!(log.unavailable().await.is_some());
+    assert_eq!(values(&log, &place()).await.len(), 3, "readers still read");
+    assert!(soon("closing", log.close()).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failed_write_shuts_the_log_too() {
     let disk = FaultDisk::new();
     let log = open(&disk, small()).unwrap();
