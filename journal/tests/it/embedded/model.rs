@@ -3,7 +3,7 @@
 
 use futures_util::FutureExt;
 use journal::embedded::EmbeddedLog;
-use journal::{Ack, Appender, Batch, Log, LogError, Offset, Partition};
+use journal::{Ack, Appender, Batch, Log, LogError, Offset, Partition, Retention, TopicSpec};
 
 use super::disk::FaultDisk;
 use super::{appender, open, small, spec, values};
@@ -82,15 +82,20 @@ impl Model {
 struct Run {
     log: EmbeddedLog<FaultDisk>,
     appenders: Vec<Box<dyn Appender>>,
+    noise: Option<Box<dyn Appender>>,
 }
 
 impl Run {
     async fn new(disk: &FaultDisk) -> Result<Self, LogError> {
         let log = open(disk, small())?;
-        Ok(Self { log, appenders: Vec::new() })
+        Ok(Self { log, appenders: Vec::new(), noise: None })
     }
 
     async fn prepare(&mut self) {
+        // A topic that drops its records soon, so that old segments are freed and others' records carried.
+        let retention = Retention { age: None, bytes: Some(100_000) };
+        self.log.create_topic(&TopicSpec { retention, ..spec("noise", 1) }).await.unwrap();
+        self.noise = Some(appender(&self.log, &Partition::new("noise", 0)).await);
         self.log.create_topic(&spec("model", PARTITIONS)).await.unwrap();
         for index in 0..PARTITIONS {
             self.appenders.push(appender(&self.log, &Partition::new("model", index)).await);
@@ -116,7 +121,11 @@ impl Run {
                 let ack = self.appenders[partition as usize].append(batch).await.unwrap();
                 model.given.push(Given { partition, base, values: given, ack: Some(ack), acknowledged: false });
             }
-            80..90 => {
+            80..84 => {
+                let noise = self.noise.as_mut().expect("prepared");
+                noise.append(Batch::of(b"", &vec![0; random.usize(0..30_000)])).await.unwrap();
+            }
+            84..90 => {
                 if let Some(given) = model.given.last_mut()
                     && let Some(ack) = given.ack.take()
                 {
