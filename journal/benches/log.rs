@@ -2,8 +2,9 @@
 //! `kept=MIB` for what a partition keeps, `only=in|out|single|mixed`.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use journal::embedded::{EmbeddedConfig, EmbeddedLog, SyncPolicy};
@@ -49,9 +50,55 @@ fn main() {
         runtime.block_on(single(&dir, if quick { 500 } else { 5_000 }));
     }
     if only("mixed") {
+        let durations: &'static Durations = Box::leak(Box::default());
+        metrics::set_global_recorder(durations).map_err(|_| ()).unwrap();
         runtime.block_on(mixed(&dir, seconds));
+        durations.report();
     }
     let _ = std::fs::remove_dir_all(&dir);
+}
+
+/// Keeps the durations that the log reports.
+#[derive(Default)]
+struct Durations(Mutex<BTreeMap<String, Arc<Samples>>>);
+
+#[derive(Default)]
+struct Samples(Mutex<Vec<Duration>>);
+
+impl metrics::HistogramFn for Samples {
+    fn record(&self, value: f64) {
+        self.0.lock().unwrap().push(Duration::from_secs_f64(value));
+    }
+}
+
+impl Durations {
+    fn report(&self) {
+        for (name, samples) in &*self.0.lock().unwrap() {
+            let times = std::mem::take(&mut *samples.0.lock().unwrap());
+            if !times.is_empty() {
+                line(&format!("  {}", name.trim_start_matches("millrace_log_")), times);
+            }
+        }
+    }
+}
+
+impl metrics::Recorder for &'static Durations {
+    fn describe_counter(&self, _: metrics::KeyName, _: Option<metrics::Unit>, _: metrics::SharedString) {}
+    fn describe_gauge(&self, _: metrics::KeyName, _: Option<metrics::Unit>, _: metrics::SharedString) {}
+    fn describe_histogram(&self, _: metrics::KeyName, _: Option<metrics::Unit>, _: metrics::SharedString) {}
+
+    fn register_counter(&self, _: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Counter {
+        metrics::Counter::noop()
+    }
+
+    fn register_gauge(&self, _: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Gauge {
+        metrics::Gauge::noop()
+    }
+
+    fn register_histogram(&self, key: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Histogram {
+        let mut all = self.0.lock().unwrap();
+        metrics::Histogram::from_arc(Arc::clone(all.entry(key.name().to_owned()).or_default()))
+    }
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
@@ -250,6 +250,7 @@ impl<D: Disk> Writer<D> {
         }
         if !self.buffer.is_empty() {
             let segment = self.position.segment.as_ref().expect("the buffer belongs to a segment");
+            let begun = Instant::now();
             if let Err(error) = write_all(&segment.file, &self.buffer, self.position.at) {
                 let path = self.shared.segment_path(segment.number);
                 self.shared.poison(format!("{}: {error}", path.display()));
@@ -260,6 +261,7 @@ impl<D: Disk> Writer<D> {
                 }
                 return;
             }
+            metrics::histogram!("millrace_log_write_seconds").record(begun.elapsed().as_secs_f64());
             let bytes = self.buffer.len() as u64;
             self.position.at += bytes;
             segment.used.store(self.position.at, Ordering::Release);
