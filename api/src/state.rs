@@ -66,7 +66,7 @@ pub(crate) struct StreamPlace {
 impl State {
     pub(crate) fn new(config: ApiConfig, deps: Deps, cancel: CancellationToken, openapi: Bytes) -> Self {
         let catalog = Arc::new(Catalog::new(&config.instruments));
-        let hub = Arc::new(Hub::new(Arc::clone(&catalog), &config.limits));
+        let hub = Arc::new(Hub::new(Arc::clone(&catalog), &config));
         Self {
             streams: Arc::new(Semaphore::new(config.limits.streams_max)),
             tails: Arc::new(Semaphore::new(config.limits.tails_max)),

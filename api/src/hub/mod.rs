@@ -15,7 +15,7 @@ use model::{Interval, topic};
 use tokio_util::sync::CancellationToken;
 
 use crate::catalog::{AssetIndex, Catalog};
-use crate::config::Limits;
+use crate::config::ApiConfig;
 use crate::refresh::Refreshes;
 
 pub(crate) use candles::{CandleRange, CandleStore};
@@ -46,10 +46,11 @@ impl Hub {
     /// Candles that wait for a client that lags.
     const CANDLES_QUEUED_MAX: usize = 256;
 
-    pub(crate) fn new(catalog: Arc<Catalog>, limits: &Limits) -> Self {
+    pub(crate) fn new(catalog: Arc<Catalog>, config: &ApiConfig) -> Self {
+        let limits = &config.limits;
         let assets = catalog.assets();
         Self {
-            board: Board::new(&catalog),
+            board: Board::new(&catalog, config.fresh_for),
             store: CandleStore::new(assets.len(), limits.candles_kept_max),
             refreshes: Refreshes::new(assets.len(), limits.refresh_every),
             readers: Arc::default(),

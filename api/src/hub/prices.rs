@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use aggregate::cache::{CachedPrice, Version};
 use arc_swap::ArcSwapOption;
@@ -58,6 +58,11 @@ impl Quotation {
         }
     }
 
+    /// Whether it was published within `fresh_for`.
+    pub(crate) fn is_fresh(&self, fresh_for: Duration) -> bool {
+        self.age() <= i64::try_from(fresh_for.as_nanos()).unwrap_or(i64::MAX)
+    }
+
     /// The JSON of a price that nothing has followed for `age_ns`.
     pub(crate) fn stale_json(&self, age_ns: i64) -> Bytes {
         self.render(Staleness::Aged(age_ns)).data()
@@ -88,11 +93,13 @@ impl Entry for Arc<Quotation> {
 pub(crate) struct Board {
     slots: Vec<ArcSwapOption<Quotation>>,
     symbols: Vec<Arc<str>>,
+    fresh_for: Duration,
 }
 
 impl Board {
-    pub(crate) fn new(catalog: &Catalog) -> Self {
+    pub(crate) fn new(catalog: &Catalog, fresh_for: Duration) -> Self {
         Self {
+            fresh_for,
             slots: catalog.assets().iter().map(|_| ArcSwapOption::empty()).collect(),
             symbols: catalog.assets().iter().map(|asset| asset.symbol.as_str().into()).collect(),
         }
@@ -103,7 +110,8 @@ impl Board {
         self.slots[index].load_full()
     }
 
-    /// The newer of what is known and `price`, which it becomes.
+    /// The newer of what is known and `price`, which it becomes. What has expired gives way to any other price:
+    /// a log that begins anew counts from 1 again.
     pub(crate) fn offer(
         &self,
         index: AssetIndex,
@@ -113,7 +121,8 @@ impl Board {
         let mut offered = None;
         loop {
             let held = self.slots[index].load();
-            if let Some(held) = held.as_ref().filter(|held| held.version() >= price.version()) {
+            let stands = |held: &&Arc<Quotation>| held.version() >= price.version() && held.is_fresh(self.fresh_for);
+            if let Some(held) = held.as_ref().filter(stands) {
                 return Arc::clone(held);
             }
             let offered = offered

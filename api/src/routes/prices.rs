@@ -98,9 +98,7 @@ fn current(state: &ServerState, index: AssetIndex, cached: Option<&Arc<CachedPri
         return Some(state.hub.board.offer(index, cached, Some(Instant::now())).json());
     }
     let last = state.hub.board.newest(index)?;
-    let age_ns = last.age();
-    let fresh_for = i64::try_from(state.config.fresh_for.as_nanos()).unwrap_or(i64::MAX);
-    Some(if age_ns <= fresh_for { last.json() } else { last.stale_json(age_ns) })
+    Some(if last.is_fresh(state.config.fresh_for) { last.json() } else { last.stale_json(last.age()) })
 }
 
 fn json(body: Bytes) -> Response {

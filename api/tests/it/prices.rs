@@ -122,6 +122,17 @@ async fn the_newer_of_cache_and_topic_is_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_begins_anew_is_followed_once_the_old_price_has_expired() {
+    let store = Arc::new(Store::new().await);
+    let harness = Harness::with(store, |config| config.fresh_for = Duration::from_millis(300)).await;
+    harness.publish(&price("BTC-USDT", 5_000, "100")).await;
+    harness.get_until("/prices/BTC", |answer| answer.json()["status"] == "STALE").await;
+    harness.store.price(&price("BTC-USDT", 1, "200")).await;
+    let answer = harness.get_until("/prices/BTC", |answer| answer.json()["sequence"] == 1).await;
+    assert!(answer.text.contains(r#""raw":"200""#), "{}", answer.text);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restarted_server_knows_the_last_price_of_every_asset_from_the_log() {
     let store = Arc::new(Store::new().await);
     store.price(&price("ETH-USDT", 7, "3000.25")).await;

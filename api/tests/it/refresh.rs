@@ -39,9 +39,7 @@ fn answer_refreshes(store: &Arc<Store>) -> tokio::task::JoinHandle<()> {
                 }
             }));
         }
-        for answer in answers {
-            answer.await.unwrap();
-        }
+        futures_util::future::join_all(answers).await;
     })
 }
 
