@@ -179,7 +179,7 @@ pub(super) fn weighted_middle(ascending: impl Iterator<Item = (i64, i128)> + Clo
 }
 
 /// Marks what lies apart. True when too few are left that agree: then nobody is excluded.
-fn apply_outlier_rule(candidates: &mut [Candidate], order: &mut Vec<usize>, rules: &Rules) -> bool {
+fn apply_outlier_rule(candidates: &mut [Candidate], order: &[usize], rules: &Rules) -> bool {
     let rule = rules.outlier();
     if rule == Outlier::Off {
         return false;

@@ -207,7 +207,12 @@ impl Core for ShellCore {
         self.chain = u64::from_le_bytes(*chain);
         self.configured = (is_configured != 0).then(|| u64::from_le_bytes(hash));
         let rules = Arc::clone(self.aggregator.config());
-        self.aggregator = Aggregator::restore(rules, rest).map_err(|error| RestoreError(error.to_string()))?;
+        // Changed rules take over what the older ones knew, rather than fold old records anew.
+        let restored = match Aggregator::restore(Arc::clone(&rules), rest) {
+            Err(crate::core::RestoreError::Config { .. }) => Aggregator::adopt(rules, rest),
+            other => other,
+        };
+        self.aggregator = restored.map_err(|error| RestoreError(error.to_string()))?;
         Ok(())
     }
 

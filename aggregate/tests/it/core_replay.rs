@@ -55,9 +55,8 @@ fn replay(seed: u64) -> usize {
 #[test]
 fn live_cold_and_snapshot_runs_are_the_same() {
     let outputs: usize = std::thread::scope(|scope| {
-        let halves = [0, 1].map(|half| {
-            scope.spawn(move || (0..SEEDS).filter(|seed| seed % 2 == half).map(|seed| replay(seed)).sum::<usize>())
-        });
+        let halves = [0, 1]
+            .map(|half| scope.spawn(move || (0..SEEDS).filter(|seed| seed % 2 == half).map(replay).sum::<usize>()));
         halves.into_iter().map(|half| half.join().unwrap()).sum()
     });
     println!("{SEEDS} seeds of {RECORDS} records, {outputs} outputs: 0 differences");
