@@ -180,3 +180,36 @@ impl<'a> Fields<'a> {
         self.array().map(u64::from_le_bytes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_is_read_back_and_cut_ones_are_refused() {
+        let mut catalog = Catalog::default();
+        for (name, partitions, age, bytes) in
+            [("ticks", 3, Some(Duration::from_secs(3600)), Some(9)), ("a", 1, None, None)]
+        {
+            let retention = Retention { age, bytes };
+            catalog.apply(&TopicSpec { name: name.into(), partitions, replication: 1, retention });
+        }
+        catalog.partitions[1].next.store(50, Ordering::Relaxed);
+        catalog.partitions[1].start.store(20, Ordering::Relaxed);
+        let mut bytes = Vec::new();
+        catalog.encode(&mut bytes);
+        let read = Catalog::decode(&bytes).expect("whole");
+        for (name, topic) in &catalog.topics {
+            assert_eq!(read.topics[name].spec, topic.spec);
+        }
+        let bounds = |partition: &Arc<PartitionState>| {
+            (partition.id, partition.name.clone(), partition.start(), partition.durable())
+        };
+        let found: Vec<_> = read.partitions.iter().map(bounds).collect();
+        assert_eq!(found[1], (1, Partition::new("ticks", 1), 20, 50));
+        assert_eq!(found[3], (3, Partition::new("a", 0), 0, 0));
+        for cut in 0..bytes.len() {
+            assert!(Catalog::decode(&bytes[..cut]).is_none(), "cut at byte {cut}");
+        }
+    }
+}

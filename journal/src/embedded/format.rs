@@ -252,3 +252,65 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
 fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(*bytes[at..].first_chunk().expect("callers stay inside the head"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(payload: &[u8]) -> Frame {
+        Frame {
+            kind: Kind::Records,
+            seq: 7,
+            durable: 5,
+            base: 100,
+            at_ms: 1_700_000_000_000,
+            payload_len: payload.len() as u32,
+            payload_crc: payload_crc(payload),
+            partition: 3,
+            count: 2,
+        }
+    }
+
+    #[test]
+    fn a_frame_is_read_back_and_every_flipped_byte_noticed() {
+        let payload = b"seventeen bytes, ";
+        let mut bytes = Vec::new();
+        frame(payload).encode(9, payload, &mut bytes);
+        assert_eq!(bytes.len(), frame(payload).len());
+        assert_eq!(Frame::decode_whole(9, &bytes), Some((frame(payload), &payload[..])));
+        for at in 0..FRAME_HEADER + payload.len() {
+            let mut changed = bytes.clone();
+            changed[at] ^= 1;
+            assert_eq!(Frame::decode_whole(9, &changed), None, "byte {at}");
+            assert_eq!(Frame::decode_whole(9, &bytes[..at]), None, "cut at byte {at}");
+        }
+    }
+
+    #[test]
+    fn another_use_of_the_file_does_not_pass() {
+        let mut bytes = vec![0; 40];
+        frame(b"old").encode(seed(1, 4), b"old", &mut bytes);
+        assert!(find_frame(seed(1, 4), &bytes, 0, |_| true).is_some_and(|(at, _)| at == 40));
+        for other in [seed(1, 5), seed(2, 4)] {
+            assert!(find_frame(other, &bytes, 0, |_| true).is_none());
+        }
+    }
+
+    #[test]
+    fn a_segment_header_is_read_back_and_every_flipped_byte_noticed() {
+        let header = SegmentHeader { seal: 1 << 100, segment: 12, first_seq: 34 };
+        let mut bytes = Vec::new();
+        header.encode(&mut bytes);
+        assert_eq!(bytes.len(), SEGMENT_HEADER);
+        assert_eq!(SegmentHeader::decode(&bytes), Some(header));
+        for at in 0..48 {
+            let mut changed = bytes.clone();
+            changed[at] ^= 0x80;
+            assert_eq!(SegmentHeader::decode(&changed), None, "byte {at}");
+        }
+        assert_eq!(segment_number(&segment_name(12)), Some(12));
+        for name in ["12.seg", "0000000000000000.seg", "000000000000001x.seg", "0000000000000012", "LOCK"] {
+            assert_eq!(segment_number(name), None, "{name}");
+        }
+    }
+}

@@ -174,7 +174,7 @@ impl<D: Disk> Scan<'_, D> {
     }
 
     fn load(&mut self, file: &Found<D::File>) -> Result<(), LogError> {
-        self.bytes.clear();
+        // Only what the last file did not fill is zeroed: all of it is read over.
         self.bytes.resize(file.size as usize, 0);
         let count = read_full(&file.file, &mut self.bytes, 0).map_err(|error| failed("reading", &file.path, &error))?;
         self.bytes.truncate(count);
