@@ -154,12 +154,12 @@ mod tests {
                     }
                 };
                 assert_eq!(index.find(&nodes, id), known.get(&id).copied(), "seed {seed}");
-                if !known.contains_key(&id) {
+                known.entry(id).or_insert_with(|| {
                     let slot = nodes.insert(id, 1, 0);
                     index.insert(id, slot);
-                    known.insert(id, slot);
                     ids.push(id);
-                }
+                    slot
+                });
                 // Most go soon, a few stay past the window.
                 while ids.len() > 2_000 && random.u32(0..50) != 0 {
                     let old = ids.len() - 1 - random.usize(0..1_500);

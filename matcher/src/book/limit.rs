@@ -203,7 +203,7 @@ impl Book {
 fn refusal(ticks: i64, lots: u64) -> Option<Refusal> {
     if lots == 0 || lots > LOTS_MAX {
         Some(Refusal::Lots)
-    } else if ticks < 1 || ticks > TICKS_MAX {
+    } else if !(1..=TICKS_MAX).contains(&ticks) {
         Some(Refusal::Ticks)
     } else {
         None

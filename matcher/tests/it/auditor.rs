@@ -102,7 +102,7 @@ impl Auditor {
         let accepted = out.executions.iter().find(|execution| execution.kind == ExecutionKind::Accepted);
         let Some(id) = accepted.and_then(|execution| execution.order).map(|view| view.id) else { return };
         let mine = out.executions.iter().filter_map(|execution| execution.order).filter(|view| view.id == id);
-        let last = mine.last().unwrap();
+        let last = mine.fold(None, |_, view| Some(view)).unwrap();
         assert!(
             last.filled == last.quantity && last.open.raw() == 0,
             "{place}: fill-or-kill order {id} is partial: {out:?}"

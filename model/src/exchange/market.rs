@@ -59,7 +59,7 @@ pub enum RulesError {
     #[error("{0} must be above zero")]
     NotPositive(&'static str),
     /// Money would have to be rounded.
-    #[error("tick times lot must be a whole number of 0.00000001")]
+    #[error("tick times lot must be a whole number of 0.00000001, below 10^10")]
     TickTimesLot,
     /// More lots than a book takes.
     #[error("max_quantity is more than 10^12 lots")]
@@ -97,7 +97,8 @@ impl MarketRules {
         if self.min_notional.raw() < 0 {
             return Err(RulesError::NotPositive("min_notional"));
         }
-        if i128::from(self.tick.raw()) * i128::from(self.lot.raw()) % 100_000_000 != 0 {
+        let unit = i128::from(self.tick.raw()) * i128::from(self.lot.raw());
+        if unit % 100_000_000 != 0 || unit / 100_000_000 > i128::from(Price::MAX.raw()) {
             return Err(RulesError::TickTimesLot);
         }
         if self.max_quantity.raw() / self.lot.raw() > Self::LOTS_MAX {

@@ -331,6 +331,26 @@ fn topics_of_version_1_are_written_as_serde_would_and_read() {
 }
 
 #[test]
+fn rules_that_cannot_be_are_refused() {
+    assert_eq!(rules().check(), Ok(()));
+    let change = |change: &dyn Fn(&mut MarketRules)| {
+        let mut rules = rules();
+        change(&mut rules);
+        rules.check()
+    };
+    assert_eq!(change(&|rules| rules.tick = Price::ZERO), Err(RulesError::NotPositive("tick")));
+    assert_eq!(change(&|rules| rules.lot = quantity("-1")), Err(RulesError::NotPositive("lot")));
+    assert_eq!(change(&|rules| rules.min_notional = quantity("-1")), Err(RulesError::NotPositive("min_notional")));
+    assert_eq!(change(&|rules| rules.tick = price("0.000001")), Err(RulesError::TickTimesLot));
+    let huge = change(&|rules| (rules.tick, rules.lot) = (Price::MAX, quantity("9999999999")));
+    assert_eq!(huge, Err(RulesError::TickTimesLot));
+    assert_eq!(change(&|rules| rules.max_quantity = quantity("10000000.00001")), Err(RulesError::MaxQuantity));
+    assert_eq!(change(&|rules| rules.reference = price("60000.001")), Err(RulesError::Reference));
+    assert_eq!(change(&|rules| rules.taker_bps = 10_000), Err(RulesError::Bps("taker_bps")));
+    assert_eq!(change(&|rules| rules.instrument = "BTC-BTC".parse().expect("it reads")), Err(RulesError::SameAsset));
+}
+
+#[test]
 fn the_checksum_of_a_book_can_be_computed_by_anyone() {
     // By a few lines of Python from the formula alone: a bid and an ask of 1 at 100.
     assert_eq!(level_hash(Side::Buy, 10_000_000_000, 0), 0);
