@@ -112,11 +112,26 @@ impl Exchange {
         self.positions.trade(number, settlement.seller, -quantity, sold.fee - notional);
         self.reserve(quote, -(paid + bought.release));
         self.reserve(base, -(quantity + sold.release));
+        let fees = (made.fee, taken.fee);
+        self.report_trade(number, (maker, taker), (ticks, lots), fees, auction, out);
+    }
+
+    /// Reports the trade that was just settled: to the public, to the maker, to the taker.
+    fn report_trade(
+        &mut self,
+        number: usize,
+        (maker, taker): (&Party, &Party),
+        (ticks, lots): (i64, u64),
+        (maker_fee, taker_fee): (i128, i128),
+        auction: bool,
+        out: &mut Outputs,
+    ) {
         let market = &self.markets[number];
         let (last_price, last_quantity) = (market.price(ticks), market.quantity(lots));
+        let trade_id = market.trades;
         out.trades.push(MarketTrade {
             instrument: market.rules.instrument,
-            trade_id: trade,
+            trade_id,
             price: last_price,
             quantity: last_quantity,
             taker_side: taker.rec.side,
@@ -126,13 +141,13 @@ impl Exchange {
             busted: false,
         });
         let fill = |fee: i128, liquidity| Fill {
-            trade_id: trade,
+            trade_id,
             last_price,
             last_quantity,
             fee: Volume::from_raw(fee),
             liquidity: if auction { Liquidity::Auction } else { liquidity },
         };
-        self.report_fill(ExecutionKind::Trade, maker, fill(made.fee, Liquidity::Maker), out);
-        self.report_fill(ExecutionKind::Trade, taker, fill(taken.fee, Liquidity::Taker), out);
+        self.report_fill(ExecutionKind::Trade, maker, fill(maker_fee, Liquidity::Maker), out);
+        self.report_fill(ExecutionKind::Trade, taker, fill(taker_fee, Liquidity::Taker), out);
     }
 }

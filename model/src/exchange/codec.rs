@@ -185,16 +185,7 @@ impl CommandBody {
             }
             Self::Kill { scope, on } => {
                 out.push(u8::from(*on));
-                match scope {
-                    KillScope::Account(account) => {
-                        out.push(0);
-                        out.extend_from_slice(&account.0.to_le_bytes());
-                    }
-                    KillScope::Market(instrument) => {
-                        out.push(1);
-                        put_instrument(out, instrument);
-                    }
-                }
+                put_scope(out, scope);
             }
             Self::Bust { instrument, trade } => {
                 out.extend_from_slice(&trade.to_le_bytes());
@@ -303,6 +294,19 @@ fn put_option(out: &mut Vec<u8>, value: Option<i64>) {
 
 fn put_instrument(out: &mut Vec<u8>, instrument: &Instrument) {
     put_text(out, instrument.as_str().as_bytes());
+}
+
+fn put_scope(out: &mut Vec<u8>, scope: &KillScope) {
+    match scope {
+        KillScope::Account(account) => {
+            out.push(0);
+            out.extend_from_slice(&account.0.to_le_bytes());
+        }
+        KillScope::Market(instrument) => {
+            out.push(1);
+            put_instrument(out, instrument);
+        }
+    }
 }
 
 fn put_ref(out: &mut Vec<u8>, order: &OrderRef) {
