@@ -2,7 +2,7 @@
 
 use model::{Channel, Instrument, TickBody, UnixNanos, Venue};
 
-use crate::refusal::DecodeError;
+use crate::refusal::{DecodeError, Refusal};
 
 /// One stream of one instrument, by the instrument's place in the connection's [`Plan`].
 ///
@@ -150,10 +150,13 @@ pub trait Decoder: Send + std::fmt::Debug {
     fn reset(&mut self);
 }
 
+/// Bytes of a frame, at most: no venue sends more, and what is larger is not looked at.
+pub const FRAME_BYTES_MAX: usize = 16 << 20;
+
 /// Decodes one frame with the promise that a refused frame leaves no tick.
 ///
 /// # Errors
-/// As [`Decoder::decode`].
+/// As [`Decoder::decode`], and for a frame over [`FRAME_BYTES_MAX`].
 #[inline]
 pub fn decode_frame(
     decoder: &mut dyn Decoder,
@@ -161,6 +164,9 @@ pub fn decode_frame(
     ts_recv: UnixNanos,
     out: &mut Output,
 ) -> Result<FrameKind, DecodeError> {
+    if frame.len() > FRAME_BYTES_MAX {
+        return Err(Refusal::TooLarge { bytes: frame.len(), max: FRAME_BYTES_MAX }.into());
+    }
     let (ticks, seen) = (out.ticks.len(), out.seen.len());
     let result = decoder.decode(frame, ts_recv, out);
     if result.is_err() {
@@ -199,7 +205,7 @@ impl Symbols {
     /// Place of the instrument with this symbol.
     ///
     /// # Errors
-    /// [`Refusal::UnknownSymbol`](crate::refusal::Refusal::UnknownSymbol) when it is not configured.
+    /// [`Refusal::UnknownSymbol`] when it is not configured.
     #[inline]
     pub fn find(&mut self, symbol: &[u8]) -> Result<u16, DecodeError> {
         if self.listed.get(self.last as usize).is_some_and(|listed| listed.symbol.as_bytes() == symbol) {
@@ -210,7 +216,7 @@ impl Symbols {
                 self.last = *place;
                 Ok(*place)
             }
-            None => Err(crate::refusal::Refusal::unknown_symbol(symbol)),
+            None => Err(Refusal::unknown_symbol(symbol)),
         }
     }
 

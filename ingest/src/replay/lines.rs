@@ -28,7 +28,7 @@ pub(super) struct Line {
 
 impl Line {
     /// Bytes of a line, at most.
-    pub(super) const BYTES_MAX: usize = 16 << 20;
+    pub(super) const BYTES_MAX: usize = crate::decode::FRAME_BYTES_MAX;
 
     pub(super) fn frame(&self) -> &[u8] {
         &self.text[self.frame_at..]

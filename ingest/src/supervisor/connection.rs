@@ -55,6 +55,8 @@ struct Connection {
     sessions: u64,
     /// Frames of this session.
     frames: u64,
+    /// Its feeds are told as down.
+    is_down: bool,
 }
 
 /// Starts the connections of a source.
@@ -83,6 +85,7 @@ pub(super) fn spawn(
             number,
             sessions: 0,
             frames: 0,
+            is_down: false,
         };
         tasks.spawn(connection.run(stop.clone()));
     }
@@ -93,11 +96,7 @@ impl Connection {
         let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(30));
         loop {
             let began = Instant::now();
-            let end = tokio::select! {
-                biased;
-                () = stop.cancelled() => End::Stopped,
-                end = self.attempt(&stop) => end,
-            };
+            let end = self.attempt(&stop).await;
             if began.elapsed() >= GOOD_SESSION {
                 backoff.reset();
             }
@@ -132,8 +131,29 @@ impl Connection {
         self.tell_down();
     }
 
-    /// Waits for the connect budget, connects and serves.
+    /// Connects and serves.
     async fn attempt(&mut self, stop: &CancellationToken) -> End {
+        let connected = tokio::select! {
+            biased;
+            () = stop.cancelled() => return End::Stopped,
+            connected = self.connect() => connected,
+        };
+        let socket = match connected {
+            Ok(socket) => socket,
+            Err(reason) => return End::Lost(reason),
+        };
+        self.intake.connected(true);
+        self.is_down = false;
+        tracing::info!(venue = %self.source.venue, connection = self.number, session = self.sessions, "connected");
+        self.decoder.reset();
+        self.watchdog.connected(Instant::now());
+        let end = Box::pin(self.serve(socket, stop)).await;
+        self.intake.connected(false);
+        end
+    }
+
+    /// Waits for the connect budget and connects.
+    async fn connect(&mut self) -> Result<session::Socket, String> {
         loop {
             let taken = self.connects.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take(Instant::now());
             match taken {
@@ -143,17 +163,7 @@ impl Connection {
         }
         self.sessions += 1;
         self.frames = 0;
-        let socket = match session::connect(&self.source, &self.intake.plan).await {
-            Ok(socket) => socket,
-            Err(reason) => return End::Lost(reason),
-        };
-        self.intake.connected(true);
-        tracing::info!(venue = %self.source.venue, connection = self.number, session = self.sessions, "connected");
-        self.decoder.reset();
-        self.watchdog.connected(Instant::now());
-        let end = Box::pin(self.serve(socket, stop)).await;
-        self.intake.connected(false);
-        end
+        session::connect(&self.source, &self.intake.plan).await
     }
 
     fn down(&mut self, reason: &str) {
@@ -161,7 +171,11 @@ impl Connection {
         self.tell_down();
     }
 
+    /// Tells every feed as down, once until there is a connection again.
     fn tell_down(&mut self) {
+        if std::mem::replace(&mut self.is_down, true) {
+            return;
+        }
         let now = clock::now();
         let feeds: Vec<_> = self.watchdog.feeds().collect();
         for feed in feeds {

@@ -2,5 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod disorder;
+mod replay;
+mod sockets;
+mod stalled_log;
 mod support;
 mod venues;

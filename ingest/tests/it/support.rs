@@ -118,6 +118,7 @@ pub(crate) fn bad_inputs(good: &str) -> Vec<Bad> {
     rows.push(bad("a byte order mark", &format!("\u{feff}{good}"), "expected"));
     let mut wrong = good.as_bytes().to_vec();
     wrong.insert(good.len() - 1, 0xff);
+    rows.push(bad("64 MiB", &format!("{good}{}", " ".repeat(64 << 20)), "at most 16777216"));
     rows.push(Bad { what: "bad UTF-8", frame: wrong, says: "not UTF-8" });
     rows.push(Bad { what: "a zero byte", frame: good.replacen(':', ":\0", 1).into_bytes(), says: "expected" });
     rows

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Paces repeated attempts per key: the first at once, each further one after a pause that doubles, from a
-/// quarter of a second to thirty; a quiet minute starts over.
+/// quarter of a second to thirty. Each success takes one step back, a quiet minute all of them.
 #[derive(Debug)]
 pub(super) struct Attempts<K> {
     made: BTreeMap<K, (Instant, u32)>,
@@ -35,6 +35,13 @@ impl<K: Ord> Attempts<K> {
         *last = now + pause;
         pause
     }
+
+    /// It helped.
+    pub(super) fn succeeded(&mut self, key: K) {
+        if let Some((_, count)) = self.made.get_mut(&key) {
+            *count = count.saturating_sub(1);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -48,6 +55,8 @@ mod tests {
         let pauses: Vec<_> = (0..10).map(|_| attempts.pause(1, start).as_millis()).collect();
         assert_eq!(pauses, [0, 250, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000]);
         assert_eq!(attempts.pause(2, start), Duration::ZERO);
+        attempts.succeeded(2);
+        assert_eq!(attempts.pause(2, start), Duration::ZERO, "what helps may be done again at once");
         assert_eq!(attempts.pause(1, start + Duration::from_secs(200)), Duration::ZERO);
     }
 }

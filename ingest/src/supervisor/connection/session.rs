@@ -18,7 +18,7 @@ use super::{Connection, End};
 use crate::clock;
 use crate::config::SourceConfig;
 use crate::connector::{Ping, Plan};
-use crate::decode::{Feed, Signal};
+use crate::decode::{FRAME_BYTES_MAX, Feed, Signal};
 use crate::outlet::Full;
 use crate::refusal::{DecodeError, Refusal};
 use crate::supervisor::rest::NoAnswer;
@@ -26,8 +26,6 @@ use crate::supervisor::watchdog::Bark;
 
 pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-/// Bytes of a message, at most.
-const FRAME_MAX: usize = 16 << 20;
 /// Time for the handshake.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
 /// Time for one message to leave: a venue that reads nothing is lost.
@@ -58,7 +56,8 @@ struct Session {
 /// Connects and shakes hands; the reason where that fails.
 pub(super) async fn connect(source: &SourceConfig, plan: &Plan) -> Result<Socket, String> {
     let url = source.connector.websocket_url(&source.endpoints, plan);
-    let config = WebSocketConfig::default().max_message_size(Some(FRAME_MAX)).max_frame_size(Some(FRAME_MAX));
+    let config =
+        WebSocketConfig::default().max_message_size(Some(FRAME_BYTES_MAX)).max_frame_size(Some(FRAME_BYTES_MAX));
     let connecting = tokio_tungstenite::connect_async_with_config(&url, Some(config), true);
     match tokio::time::timeout(CONNECT_MAX, connecting).await {
         Ok(Ok((socket, _))) => Ok(socket),
@@ -199,7 +198,11 @@ impl Connection {
         for signal in std::mem::take(&mut self.out.signals) {
             match signal {
                 Signal::Gap { feed, missing } => self.intake.tell(feed, FeedPhase::Gap, missing, ts_recv),
-                Signal::Recovered(feed) => self.intake.tell(feed, FeedPhase::Live, 0, ts_recv),
+                Signal::Recovered(feed) => {
+                    session.snapshot_attempts.succeeded(feed.instrument);
+                    session.subscribe_attempts.succeeded(feed);
+                    self.intake.tell(feed, FeedPhase::Live, 0, ts_recv);
+                }
                 Signal::NeedSnapshot(instrument) => self.ask_snapshot(session, instrument, now),
                 Signal::Resubscribe(feed) => {
                     let pause = session.subscribe_attempts.pause(feed, now);

@@ -210,18 +210,22 @@ impl BinanceDecoder {
         }
     }
 
-    /// A snapshot in a captured stream does not say whose it is: it belongs to the one book that waits.
+    /// A snapshot in a captured stream does not say whose it is: it belongs to the waiting book whose updates
+    /// are nearest to it.
     fn snapshot_in_stream(&mut self, id: u64, out: &mut Output) -> Result<FrameKind, DecodeError> {
-        let mut waiting = (0..).zip(&self.instruments).filter(|(_, state)| state.depth.waits());
-        let Some((place, _)) = waiting.next() else {
-            return Err(Refusal::UnknownFrame("a snapshot that no book waits for").into());
-        };
-        if waiting.next().is_some() {
-            return Err(Refusal::UnknownFrame("a snapshot that several books wait for").into());
+        let distance = |state: &State| Some(state.depth.newest_kept()?.abs_diff(id));
+        let waiting = (0..).zip(&self.instruments).filter_map(|(place, state)| Some((distance(state)?, place)));
+        match waiting.min() {
+            Some((distance, place)) if distance <= Self::SNAPSHOT_DISTANCE_MAX => {
+                self.splice(place, id, out);
+                Ok(FrameKind::Data)
+            }
+            _ => Err(Refusal::UnknownFrame("a snapshot that no book waits for").into()),
         }
-        self.splice(place, id, out);
-        Ok(FrameKind::Data)
     }
+
+    /// Update ids between a snapshot and the newest event of its book, at most: minutes of the busiest one.
+    const SNAPSHOT_DISTANCE_MAX: u64 = 1_000_000;
 }
 
 impl State {

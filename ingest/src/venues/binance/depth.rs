@@ -134,9 +134,9 @@ impl Depth {
         self.last
     }
 
-    /// Whether a snapshot is awaited.
-    pub(super) fn waits(&self) -> bool {
-        self.last.is_none() && self.asked
+    /// Newest update id among the events that wait for a snapshot.
+    pub(super) fn newest_kept(&self) -> Option<u64> {
+        self.kept.iter().map(|event| event.last).max()
     }
 
     /// Whether it broke and is not whole again.

@@ -69,8 +69,8 @@ impl Connector for Binance {
             quotes_idle_max: Some(Duration::from_secs(60)),
             ticker_idle_max: Some(Duration::from_secs(200)),
             connection_age_max: Duration::from_secs(23 * 3_600 + 50 * 60),
-            // 6,000 weight a minute; a snapshot of 5,000 levels weighs 250.
-            requests: Budget { count: 20, per: Duration::from_secs(60) },
+            // 6,000 weight a minute; a snapshot of 1,000 levels weighs 50.
+            requests: Budget { count: 100, per: Duration::from_secs(60) },
         }
     }
 
@@ -103,7 +103,7 @@ impl Connector for Binance {
 
     fn snapshot_request(&self, endpoints: &Endpoints, plan: &Plan, instrument: u16) -> Option<RestRequest> {
         let symbol = &plan.listed(instrument).symbol;
-        let url = format!("{}/api/v3/depth?symbol={symbol}&limit=5000", endpoints.rest);
+        let url = format!("{}/api/v3/depth?symbol={symbol}&limit=1000", endpoints.rest);
         Some(RestRequest { url, instruments: vec![instrument] })
     }
 
