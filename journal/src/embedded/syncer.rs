@@ -46,6 +46,8 @@ struct State<F> {
     /// Of those, how many are done.
     done: u64,
     stopping: bool,
+    /// Whether the thread is gone without having answered.
+    abandoned: bool,
 }
 
 /// What the writer leaves for the syncing thread.
@@ -56,16 +58,27 @@ pub(super) struct Syncer<F> {
     policy: SyncPolicy,
 }
 
+impl<F> State<F> {
+    /// Takes answers in, or drops them where nobody will give them: then they say that the log is closed.
+    fn take_in(&mut self, pending: &mut Vec<Pending>) {
+        if self.abandoned {
+            pending.clear();
+        }
+        self.pending.append(pending);
+    }
+}
+
 impl<F: DiskFile> Syncer<F> {
     pub(super) fn new(policy: SyncPolicy) -> Self {
-        let state = State { pending: Vec::new(), dirty: Vec::new(), asked: 0, done: 0, stopping: false };
+        let state =
+            State { pending: Vec::new(), dirty: Vec::new(), asked: 0, done: 0, stopping: false, abandoned: false };
         Self { state: Mutex::new(state), changed: Condvar::new(), policy }
     }
 
     /// Adds answers, and the segment as far as it is written.
     pub(super) fn add(&self, pending: &mut Vec<Pending>, segment: &Arc<Segment<F>>, to: u64, before_seq: u64) {
         let mut state = lock(&self.state);
-        state.pending.append(pending);
+        state.take_in(pending);
         match state.dirty.last_mut() {
             Some(last) if last.segment.number == segment.number => {
                 last.to = to;
@@ -82,7 +95,7 @@ impl<F: DiskFile> Syncer<F> {
 
     /// Adds answers that need no bytes of their own.
     pub(super) fn add_answers(&self, pending: &mut Vec<Pending>) {
-        lock(&self.state).pending.append(pending);
+        lock(&self.state).take_in(pending);
         self.changed.notify_all();
     }
 
@@ -108,6 +121,7 @@ impl<F: DiskFile> Syncer<F> {
         let mut state = lock(&self.state);
         state.pending.clear();
         state.stopping = true;
+        state.abandoned = true;
         drop(state);
         self.changed.notify_all();
     }
