@@ -28,7 +28,7 @@ pub struct Name<const N: usize> {
 }
 
 /// A venue, by the name its source has in `pipeline.yaml`.
-pub type Venue = Name<15>;
+pub type Venue = Name<23>;
 
 /// Who writes a root record: `ingest/binance`, `api/1`. One writer per role and partition.
 pub type Role = Name<31>;
@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn names_are_checked_and_ordered_as_text() {
         assert!(Venue::new(b"").is_err());
-        assert!(Venue::new(b"sixteen-letters-").is_err());
+        assert!(Venue::new(b"twenty-four-letters-long").is_err());
         assert!(Venue::new("bïnance".as_bytes()).is_err());
         assert!(Venue::new(b"a b").is_err());
         let mut venues: Vec<Venue> =

@@ -1,0 +1,9 @@
+//! The program as its users run it: the real binary, real sockets, a real disk.
+
+#![allow(clippy::unwrap_used)]
+
+mod commands;
+mod kill;
+mod page;
+mod program;
+mod refusals;

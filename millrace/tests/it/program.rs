@@ -1,0 +1,130 @@
+//! Runs the program in a directory of its own, on free ports.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// Longest wait for anything; generous, since the machine may be busy.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+pub(crate) const INSTRUMENTS: [&str; 4] = ["BTC-USDT", "ETH-USDT", "USDT-USD", "SOL-USDT"];
+
+/// A pipeline in a temporary directory.
+pub(crate) struct Place {
+    dir: tempfile::TempDir,
+    pub(crate) api: u16,
+}
+
+/// The running program; killed when dropped.
+pub(crate) struct Running {
+    child: Child,
+    pub(crate) base: String,
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+impl Place {
+    /// Writes a pipeline of three simulated venues, with `more` lines added.
+    pub(crate) fn new(more: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let [api, binance, coinbase, kraken] = [(); 4].map(|()| free_port());
+        let file = format!(
+            "version: 1\ndata_dir: ./data\nlog: {{ type: embedded, sync: every_batch }}\n\
+             instruments: [{}]\n\
+             simulate:\n  seed: 7\n  ticks_per_second: 600\n  venues:\n    binance: {{ port: {binance} }}\n    \
+             coinbase: {{ port: {coinbase} }}\n    kraken: {{ port: {kraken} }}\n\
+             sources:\n  binance: {{ type: binance, websocket: \"ws://127.0.0.1:{binance}\", rest: \"http://127.0.0.1:{binance}\" }}\n  \
+             coinbase: {{ type: coinbase, websocket: \"ws://127.0.0.1:{coinbase}\", rest: \"http://127.0.0.1:{coinbase}\" }}\n  \
+             kraken: {{ type: kraken, websocket: \"ws://127.0.0.1:{kraken}/v2\", rest: \"http://127.0.0.1:{kraken}\" }}\n\
+             server: {{ listen: \"127.0.0.1:{api}\" }}\n{more}",
+            INSTRUMENTS.join(", ")
+        );
+        std::fs::write(dir.path().join("pipeline.yaml"), file).unwrap();
+        Self { dir, api }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Runs a command to its end.
+    pub(crate) fn run(&self, args: &[&str]) -> Output {
+        command(self.dir.path(), args).output().unwrap()
+    }
+
+    /// Starts the program and waits until it answers.
+    pub(crate) fn up(&self) -> Running {
+        let mut child = command(self.dir.path(), &["up"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        // Somebody must read what it says, or it would wait for room in the pipe.
+        std::thread::spawn(move || stderr.lines().map_while(Result::ok).for_each(drop));
+        let running = Running { child, base: format!("http://127.0.0.1:{}", self.api) };
+        running.wait_for("/healthz", |text| text.contains("\"parts\""));
+        running
+    }
+}
+
+fn command(dir: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_millrace"));
+    command.args(args).current_dir(dir).env_remove("MILLRACE_LOG").stdin(Stdio::null());
+    command
+}
+
+impl Running {
+    /// The body of an answer, whatever its status; `None` when nothing answers.
+    pub(crate) fn get(&self, path: &str) -> Option<String> {
+        let address = self.base.strip_prefix("http://").unwrap();
+        let mut stream = std::net::TcpStream::connect(address).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+        std::io::Write::write_all(&mut stream, request.as_bytes()).ok()?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).ok()?;
+        let text = String::from_utf8(answer).ok()?;
+        text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned())
+    }
+
+    /// Asks until the answer is as wanted.
+    pub(crate) fn wait_for(&self, path: &str, wanted: impl Fn(&str) -> bool) -> String {
+        let begun = Instant::now();
+        loop {
+            let answer = self.get(path);
+            if let Some(text) = answer.as_ref().filter(|text| wanted(text)) {
+                return text.clone();
+            }
+            assert!(begun.elapsed() < PATIENCE, "{path} never gave what was wanted: {answer:?}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Kill -9: no handler runs, nothing is flushed.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Ctrl-C, and the end that follows; whether it was clean.
+    pub(crate) fn interrupt(mut self) -> bool {
+        let sent = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.success();
+            }
+            assert!(begun.elapsed() < PATIENCE, "it does not stop");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
