@@ -181,7 +181,7 @@ async fn serve(refresh: Refresh, targets: &[Target], outlet: &Outlet) {
     };
     let polls = targets.iter().filter_map(|target| {
         let instruments = same_base(target);
-        (!instruments.is_empty()).then(|| async move {
+        (!instruments.is_empty()).then_some(async move {
             let (done, answered) = oneshot::channel();
             if target.asks.send(PollNow { instruments, done }).await.is_ok() {
                 // Dropped unanswered when the stage stops.

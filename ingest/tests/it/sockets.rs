@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ingest::{Ingest, IngestConfig, IngestError, SourceConfig, SourceReport, Status};
-use journal::{Batch, Log, LogReader, Partition, Priority, Record, Retention, TopicSpec, Visibility};
+use journal::{Batch, Log, Partition, Priority, Record, Retention, TopicSpec, Visibility};
 use model::topic::{CONTROL, DEAD_LETTERS, TICKS};
 use model::{Channel, FeedPhase, Instrument, Origin, Tick, TickBody, TickFlags, TradeId};
 use sim::{Config, Fault, Handle, Malformed, Truth, VenueConfig, VenueKind, Venues};
@@ -379,4 +379,50 @@ async fn a_refresh_polls_every_venue_then_asks_for_a_price() {
     let (_, letters) = bench.stop().await;
     assert_eq!(letters.len(), 1, "{letters:?}");
     assert_eq!((letters[0]["source"].as_str(), letters[0]["offset"].as_str()), (Some("control"), Some("control/0@1")));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_book_with_lost_updates_is_mended_by_its_snapshot() {
+    let venues = venues(&[VenueKind::Binance, VenueKind::Kraken], 300).await;
+    let mut binance = source(&venues, "binance", "binance");
+    binance.quotes_from = ingest::QuotesFrom::Book;
+    let sources = vec![binance, source(&venues, "kraken", "kraken")];
+    let bench = start(venues, IngestConfig::new(sources)).await;
+    bench.until_healthy().await;
+    for (venue, channel) in [("binance", "depth@100ms"), ("kraken", "book")] {
+        let fault = Fault::Drop { percent: 5, channel: Some(channel.into()), symbol: None };
+        bench.venues.begin_fault(venue, fault, None).await.unwrap();
+    }
+    bench.until("gaps on both", |report| report.iter().all(|source| source.gaps >= 5)).await;
+    for venue in ["binance", "kraken"] {
+        bench.venues.clear_faults(venue).await.unwrap();
+    }
+    // Long enough for the last one to be mended on a busy machine.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let (ticks, letters) = bench.stop().await;
+    assert!(letters.is_empty(), "{letters:?}");
+    sequences_are_whole(&ticks);
+    for venue in ["binance", "kraken"] {
+        let (mut open, mut longest, mut mended) = (BTreeMap::new(), 0, 0);
+        for tick in ticks.iter().flatten() {
+            let TickBody::FeedState(state) = tick.body else { continue };
+            if state.venue.as_str() != venue || state.channel != Channel::Quotes {
+                continue;
+            }
+            match state.phase {
+                FeedPhase::Gap => {
+                    open.entry(state.instrument).or_insert(tick.ts_recv);
+                }
+                FeedPhase::Live => {
+                    if let Some(since) = open.remove(&state.instrument) {
+                        longest = longest.max(tick.ts_recv.since(since));
+                        mended += 1;
+                    }
+                }
+                _ => {}
+            }
+        }
+        assert!(open.is_empty() && mended > 0, "{venue}: never mended {open:?}");
+        println!("{venue}: {mended} gaps in books mended, the longest took {} ms", longest / 1_000_000);
+    }
 }

@@ -40,7 +40,7 @@ pub(super) fn decode_ticker(
         b"error" => {
             let raw = reader.raw()?;
             // An empty list is no error.
-            if raw.iter().any(|byte| *byte == b'"') {
+            if raw.contains(&b'"') {
                 fill(&mut error, "error", raw)?;
             }
             Ok(())

@@ -67,7 +67,7 @@ fn a_lost_update_is_told_with_its_size_and_mended_by_a_snapshot() {
     let books: Vec<_> = lines(&text).filter(|line| line.starts_with(br#"{"topic""#)).collect();
     let feed = Feed::new(0, Channel::Quotes);
     let mut decoder = decoder_of(QuotesFrom::Book);
-    decode(&mut *decoder, books[0]);
+    decode(&mut *decoder, books[0]).0.unwrap();
     let out = decode(&mut *decoder, books[3]).1;
     assert_eq!(out.signals, [Signal::Gap { feed, missing: 2 }, Signal::Resubscribe(feed)]);
     let out = decode(&mut *decoder, books[4]).1;

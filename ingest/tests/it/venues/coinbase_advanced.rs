@@ -63,7 +63,7 @@ fn a_lost_frame_breaks_every_book_and_is_mended_by_snapshots() {
     let all: Vec<_> = lines(&text).collect();
     let feed = Feed::new(0, Channel::Quotes);
     let mut decoder = decoder_of(QuotesFrom::Book);
-    decode(&mut *decoder, all[0]);
+    decode(&mut *decoder, all[0]).0.unwrap();
     let out = decode(&mut *decoder, all[3]).1;
     assert_eq!(
         out.signals,
