@@ -76,6 +76,12 @@ pub struct Limits {
     pub candles_kept_max: usize,
     /// Candles in one answer.
     pub candles_answered_max: usize,
+    /// Commands to the exchange a second from one account, in the long run. Cancels are not counted.
+    pub commands_per_second_max: u32,
+    /// Commands to the exchange that an account may send at once.
+    pub commands_burst_max: u32,
+    /// Levels of a book's side in one answer.
+    pub book_levels_max: usize,
     /// Trades kept per asset for clients that lag; a client further behind is told how many it missed.
     pub trades_kept_max: usize,
     /// Time that requests get to finish when the server stops.
@@ -104,6 +110,9 @@ impl Default for Limits {
             refresh_within: Duration::from_secs(5),
             candles_kept_max: 2_880,
             candles_answered_max: 1_000,
+            commands_per_second_max: 50,
+            commands_burst_max: 200,
+            book_levels_max: 1_000,
             trades_kept_max: 1_024,
             stop_within: Duration::from_secs(5),
         }

@@ -7,6 +7,7 @@ mod catalog;
 mod clock;
 mod config;
 mod error;
+mod exchange;
 mod health;
 mod hub;
 mod origin;
@@ -20,6 +21,7 @@ mod view;
 
 pub use config::{ApiConfig, Limits};
 pub use error::ApiError;
+pub use exchange::{ApiKey, ExchangeDeps};
 pub use health::{Condition, HealthRegistry, HealthReport, PartHealth};
 pub use routes::{Access, RouteEntry, table as routes};
 pub use server::{Server, serve};

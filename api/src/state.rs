@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::catalog::{AssetIndex, Catalog};
 use crate::config::ApiConfig;
+use crate::exchange::{Desk, ExchangeDeps};
 use crate::health::{HealthRegistry, PartHealth};
 use crate::hub::Hub;
 use crate::problem::{Problem, shown};
@@ -28,12 +29,14 @@ pub struct Deps {
     pub metrics: Option<PrometheusHandle>,
     /// Where parts say how they are. The server adds `log`, `cache` and `streams`.
     pub health: HealthRegistry,
+    /// The exchange; without it its routes answer 503.
+    pub exchange: Option<ExchangeDeps>,
 }
 
 impl Deps {
-    /// A log and a cache; no metrics, and no parts beside the server's own.
+    /// A log and a cache; no metrics, no exchange, and no parts beside the server's own.
     pub fn new(log: Arc<dyn Log>, cache: Arc<dyn PriceCache>) -> Self {
-        Self { log, cache, metrics: None, health: HealthRegistry::new() }
+        Self { log, cache, metrics: None, health: HealthRegistry::new(), exchange: None }
     }
 }
 
@@ -51,6 +54,7 @@ pub(crate) struct State {
     pub(crate) openapi: Bytes,
     streams: Arc<Semaphore>,
     tails: Arc<Semaphore>,
+    desk: Option<Desk>,
 }
 
 /// The state as handlers take it.
@@ -70,6 +74,7 @@ impl State {
         Self {
             streams: Arc::new(Semaphore::new(config.limits.streams_max)),
             tails: Arc::new(Semaphore::new(config.limits.tails_max)),
+            desk: deps.exchange.as_ref().map(|exchange| Desk::new(exchange, &config.limits)),
             catalog,
             hub,
             config,
@@ -78,6 +83,13 @@ impl State {
             tasks: TaskTracker::new(),
             openapi,
         }
+    }
+
+    /// The exchange.
+    pub(crate) fn desk(&self) -> Result<&Desk, Problem> {
+        self.desk.as_ref().ok_or_else(|| {
+            Problem::unavailable("no_exchange", "this server runs without an exchange: pipeline.yaml has no matcher")
+        })
     }
 
     /// The asset that a caller names.

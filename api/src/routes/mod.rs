@@ -1,10 +1,13 @@
 //! Every route, one module per resource.
 
+mod account;
+mod book;
 mod candles;
 mod docs;
 mod events;
 mod health;
 mod metrics;
+mod orders;
 mod page;
 mod prices;
 mod refresh;
@@ -37,6 +40,7 @@ use registry::{Kind, Routes};
     tags(
         (name = "prices", description = "Composite prices."),
         (name = "candles", description = "Open, high, low, close and volume."),
+        (name = "exchange", description = "Our own markets: orders, books, balances. Keys go in `X-Api-Key`."),
         (name = "streams", description = "Changes as they happen."),
         (name = "topics", description = "The records behind it all."),
         (name = "operation", description = "Health, metrics and documents.")
@@ -51,6 +55,14 @@ pub(crate) fn all(limits: &Limits) -> Routes {
         .add(Access::Read, Kind::Answer, routes!(prices::get_price))
         .add(Access::Operate, Kind::Answer, routes!(refresh::refresh_price))
         .add(Access::Read, Kind::Answer, routes!(candles::get_candles))
+        .add(Access::Trade, Kind::Answer, routes!(orders::place_order, orders::list_orders, orders::cancel_orders))
+        .add(Access::Trade, Kind::Answer, routes!(orders::get_order, orders::amend_order, orders::cancel_order))
+        .add(Access::Trade, Kind::Answer, routes!(account::get_account))
+        .add(Access::Trade, Kind::Answer, routes!(account::get_portfolio))
+        .add(Access::Trade, Kind::Answer, routes!(account::deposit))
+        .add(Access::Trade, Kind::Answer, routes!(account::withdraw))
+        .add(Access::Read, Kind::Answer, routes!(book::get_book))
+        .add(Access::Read, Kind::Answer, routes!(book::list_markets))
         .add(Access::Read, Kind::Stream, routes!(sockets::open_socket))
         .add(Access::Read, Kind::Stream, routes!(events::price_events))
         .add(Access::Read, Kind::Stream, routes!(events::candle_events))

@@ -14,13 +14,16 @@ use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter, UtoipaMethodRouterE
 use crate::problem::Problem;
 use crate::state::Shared;
 
-/// What it takes to call a route. Until there are keys, whoever reaches the loopback address may do all of it.
+/// What it takes to call a route. Routes that trade ask for a key; until the others do, whoever reaches the
+/// loopback address may do all of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Access {
     /// Nothing: health, documents, the page.
     Open,
     /// The right to read market data.
     Read,
+    /// The key of an account on the exchange.
+    Trade,
     /// The right to operate the pipeline or look inside.
     Operate,
 }

@@ -4,6 +4,7 @@
 mod candles;
 mod documents;
 mod events;
+mod exchange;
 mod health;
 mod limits;
 mod prices;

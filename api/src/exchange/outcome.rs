@@ -1,0 +1,122 @@
+//! What became of a command, as callers see it.
+
+use matcher::shell::Answer;
+use model::exchange::{Execution, ExecutionKind, Fill, OrderView, Reason};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// How an order stands after the command. A rejected command is an error, with the reason as its code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum OrderStatus {
+    /// It is in and nothing of it has traded.
+    Accepted,
+    /// A part has traded, the rest is open.
+    PartiallyFilled,
+    /// All of it has traded.
+    Filled,
+    /// It is gone with a rest that did not trade.
+    Cancelled,
+}
+
+/// An execution with its reason in words.
+#[derive(Debug, Serialize)]
+pub(crate) struct Told {
+    #[serde(flatten)]
+    execution: Execution,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
+}
+
+/// What became of an order.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OrderOutcome)]
+pub(crate) struct OrderOutcome {
+    status: OrderStatus,
+    /// Whether this is the first outcome of a command that came again.
+    repeated: bool,
+    /// The order after the command.
+    #[schema(value_type = Object)]
+    order: Option<OrderView>,
+    /// Its trades in this command.
+    #[schema(value_type = Vec<Object>)]
+    fills: Vec<Fill>,
+    /// All that the command brought about for the account, in order, as the topic `executions` has it.
+    #[schema(value_type = Vec<Object>)]
+    executions: Vec<Told>,
+}
+
+/// What became of a command that is about no single order.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = CommandDone)]
+pub(crate) struct Done {
+    /// `done`.
+    status: &'static str,
+    /// Whether this is the first outcome of a command that came again.
+    repeated: bool,
+    /// Orders that a mass cancel took away.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cancelled: Option<u64>,
+    /// All that the command brought about for the account, in order, as the topic `executions` has it.
+    #[schema(value_type = Vec<Object>)]
+    executions: Vec<Told>,
+}
+
+impl OrderOutcome {
+    pub(crate) fn of(answer: Answer) -> Self {
+        let first = answering(&answer.executions);
+        let repeated = first.is_some_and(|first| first.first.is_some());
+        let id = first.and_then(|first| first.order).map(|order| order.id);
+        let own = || answer.executions.iter().filter(|one| one.order.is_some_and(|order| Some(order.id) == id));
+        let order = own().filter_map(|one| one.order).next_back();
+        let fills = own().filter_map(|one| one.fill).collect();
+        let gone = own().any(|one| one.kind == ExecutionKind::Cancelled);
+        let status = order.map_or(OrderStatus::Accepted, |order| status(&order, gone));
+        Self { status, repeated, order, fills, executions: told(answer.executions) }
+    }
+}
+
+impl Done {
+    /// `counts` where the amount of the answer is a number of orders.
+    pub(crate) fn of(answer: Answer, counts: bool) -> Self {
+        let first = answering(&answer.executions);
+        let cancelled = first.filter(|_| counts).and_then(|first| first.amount);
+        Self {
+            status: "done",
+            repeated: first.is_some_and(|first| first.first.is_some()),
+            cancelled: cancelled.and_then(|amount| u64::try_from(amount.raw() / COUNT_UNIT).ok()),
+            executions: told(answer.executions),
+        }
+    }
+}
+
+/// Counts stand in executions as whole numbers, in units of 1e-8.
+const COUNT_UNIT: i128 = 100_000_000;
+
+/// The execution that answers the command. It need not be the first: orders whose time is over go before it, and
+/// those that a mass cancel takes away.
+pub(super) fn answering(executions: &[Execution]) -> Option<&Execution> {
+    use ExecutionKind::{Accepted, Amended, Cancelled, Done, Rejected};
+    let answers = |one: &&Execution| {
+        let requested = one.kind == Cancelled && one.reason == Some(Reason::Requested);
+        one.first.is_some() || requested || matches!(one.kind, Accepted | Amended | Done | Rejected)
+    };
+    executions.iter().find(answers).or(executions.first())
+}
+
+fn status(order: &OrderView, gone: bool) -> OrderStatus {
+    let short = order.open.raw() == 0 && order.filled < order.quantity;
+    if gone || short {
+        OrderStatus::Cancelled
+    } else if order.open.raw() == 0 {
+        OrderStatus::Filled
+    } else if order.filled.is_positive() {
+        OrderStatus::PartiallyFilled
+    } else {
+        OrderStatus::Accepted
+    }
+}
+
+fn told(executions: Vec<Execution>) -> Vec<Told> {
+    executions.into_iter().map(|execution| Told { text: execution.text(), execution }).collect()
+}
