@@ -10,6 +10,7 @@ mod pipeline;
 mod telemetry;
 mod terminal;
 mod topics;
+mod trader_key;
 
 use std::process::ExitCode;
 

@@ -1,21 +1,23 @@
 //! A pipeline at work: the stages of one file, started in the order of the flow and stopped together.
 
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 
 use aggregate::cache::{MemoryCache, PriceCache, RedisCache, RedisCacheConfig};
 use aggregate::shell::{CLOCK_EVERY, SNAPSHOT_EVERY, Shell, ShellConfig};
 use anyhow::Context as _;
-use api::{ApiConfig, Deps, HealthRegistry, Server};
+use api::{ApiConfig, ApiKey, Deps, ExchangeDeps, HealthRegistry, Server};
 use ingest::{Ingest, IngestConfig};
 use journal::Log;
+use matcher::shell::Gateway;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::commands::backup::SNAPSHOTS_DIR;
-use crate::config::Pipeline;
+use crate::config::{MatcherSettings, Pipeline};
 use crate::control::ControlDoor;
-use crate::{exchange, health, topics};
+use crate::{exchange, health, topics, trader_key};
 
 /// Which stages run in this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +42,10 @@ pub(crate) struct Running {
     pub(crate) simulated: Vec<String>,
     /// Where the API answers.
     pub(crate) address: Option<std::net::SocketAddr>,
+    /// The file with the key to trade with, where the pipeline's file has no keys.
+    pub(crate) trader_key: Option<PathBuf>,
+    /// The way into the exchange. The API holds its port before the exchange starts, so this is set later.
+    gateway: Arc<OnceLock<Gateway>>,
     venues: Option<sim::Handle>,
     tasks: JoinSet<anyhow::Result<()>>,
     stop: CancellationToken,
@@ -65,11 +71,13 @@ impl Running {
             cache: Arc::clone(&cache),
             simulated: Vec::new(),
             address: None,
+            trader_key: None,
+            gateway: Arc::default(),
             venues: None,
             tasks: JoinSet::new(),
             stop,
         };
-        let server = if stages.api { Some(running.bind(pipeline, metrics, &health)?) } else { None };
+        let server = if stages.api { Some(running.bind(pipeline, stages, metrics, &health)?) } else { None };
         if let Some(config) = pipeline.simulate.clone().filter(|_| stages.simulate) {
             let handle = sim::Venues::start(config).await?;
             running.simulated = handle
@@ -108,6 +116,7 @@ impl Running {
     fn bind(
         &mut self,
         pipeline: &Pipeline,
+        stages: Stages,
         metrics: PrometheusHandle,
         health: &HealthRegistry,
     ) -> anyhow::Result<Server> {
@@ -117,9 +126,30 @@ impl Running {
         let mut deps = Deps::new(Arc::clone(&self.log), Arc::clone(&self.cache));
         deps.metrics = Some(metrics);
         deps.health = health.clone();
+        // An exchange in another process has its gateway there.
+        if let Some(settings) = pipeline.matcher.as_ref().filter(|_| stages.matcher) {
+            let keys = self.keys(pipeline, settings)?;
+            deps.exchange = Some(ExchangeDeps { gateway: Arc::clone(&self.gateway), keys });
+        }
         let server = Server::bind(config, deps)?;
         self.address = Some(server.local_addr());
         Ok(server)
+    }
+
+    /// The keys of the file; without any, one of this data directory's own, so that a newcomer can trade.
+    fn keys(&mut self, pipeline: &Pipeline, settings: &MatcherSettings) -> anyhow::Result<Vec<ApiKey>> {
+        if settings.keys.is_empty() {
+            let (path, key) = trader_key::open(&pipeline.data_dir)?;
+            self.trader_key = Some(path);
+            return Ok(vec![key]);
+        }
+        let keys = settings.keys.iter().map(|key| ApiKey {
+            name: key.name.clone(),
+            secret: key.secret.clone(),
+            account: key.account,
+            operator: key.operator,
+        });
+        Ok(keys.collect())
     }
 
     async fn aggregate(&mut self, pipeline: &Pipeline, health: &HealthRegistry) -> anyhow::Result<()> {
@@ -144,6 +174,7 @@ impl Running {
         };
         let shell = matcher::shell::Shell::start(Arc::clone(&self.log), config, self.stop.clone()).await?;
         health::watch_stage(health, "matcher", std::slice::from_ref(&shell.status()));
+        self.gateway.set(shell.gateway()).expect("the exchange starts once");
         let (gateway, cache, stop) = (shell.gateway(), Arc::clone(&self.cache), self.stop.clone());
         self.tasks.spawn(async move { shell.join().await.context("the exchange stopped") });
         self.tasks.spawn(async move {

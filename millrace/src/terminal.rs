@@ -34,6 +34,9 @@ pub(crate) fn greet(pipeline: &Pipeline, file: &Path, running: &Running) {
         eprintln!("  prices           http://{address}/prices   and /prices/BTCUSDT");
         eprintln!("  API              http://{address}/docs     health and metrics: /healthz, /metrics");
     }
+    if let Some(path) = &running.trader_key {
+        eprintln!("  trade with       X-Api-Key from {} (account 1)", path.display());
+    }
     eprintln!("Ctrl-C stops it.");
 }
 

@@ -19,7 +19,7 @@ use model::Instrument;
 
 pub(crate) use cache::CacheSettings;
 pub(crate) use log::{BackEnd, LogSettings};
-pub(crate) use matcher::{Key, Market as MarketSettings, MatcherSettings};
+pub(crate) use matcher::{Market as MarketSettings, MatcherSettings};
 pub(crate) use problem::ConfigError;
 pub(crate) use server::ServerSettings;
 
