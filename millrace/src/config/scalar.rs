@@ -31,14 +31,9 @@ pub(crate) fn duration(range: RangeInclusive<Duration>) -> impl Fn(&str) -> Resu
 /// A duration in the form that [`duration`] reads.
 pub(crate) fn show(duration: Duration) -> String {
     let ms = duration.as_millis();
-    match ms {
-        0 => "0s".to_owned(),
-        _ if ms.is_multiple_of(86_400_000) => format!("{}d", ms / 86_400_000),
-        _ if ms.is_multiple_of(3_600_000) => format!("{}h", ms / 3_600_000),
-        _ if ms.is_multiple_of(60_000) => format!("{}m", ms / 60_000),
-        _ if ms.is_multiple_of(1_000) => format!("{}s", ms / 1_000),
-        _ => format!("{ms}ms"),
-    }
+    let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s"), (1, "ms")];
+    let (unit, name) = units.into_iter().find(|(unit, _)| ms.is_multiple_of(*unit)).expect("one divides all");
+    if ms == 0 { "0s".to_owned() } else { format!("{}{name}", ms / unit) }
 }
 
 /// `512MiB`, `2GiB`, `64KiB`, `100B`: bytes, within `range`.

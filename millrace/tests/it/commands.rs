@@ -3,8 +3,9 @@
 use crate::program::{INSTRUMENTS, Place};
 
 fn stdout(output: &std::process::Output) -> String {
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).into_owned()
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    said
 }
 
 #[test]
@@ -14,6 +15,7 @@ fn prices_form_and_survive_backup_restart_and_restore() {
     for name in INSTRUMENTS {
         running.wait_for(&format!("/prices/{name}"), |text| text.contains("\"status\":\"OK\""));
     }
+    running.wait_for("/healthz", |text| text.starts_with("{\"status\":\"ok\""));
     let tailed = stdout(&place.run(&["tail", "prices", "--from", "start", "--limit", "3"]));
     assert_eq!(tailed.lines().count(), 3, "{tailed}");
     assert!(tailed.lines().all(|line| line.contains("\"topic\":\"prices\"")), "{tailed}");

@@ -10,7 +10,7 @@ fn stderr(output: &std::process::Output) -> String {
 fn every_mistake_of_a_file_is_told_at_once_with_its_place() {
     let place = Place::new("");
     let text = "version: 2\nlog: { type: embeded, sync: sometimes }\ninstruments: [BTC-USDT, btc, BTC-USDT]\n\
-                sources:\n  binance: { type: binance, channles: [trades] }\n  x y: { type: bitmex }\n\
+                sources:\n  binance: { type: binance, channles: [trades] }\n  xy: { type: bitmex }\n  x y: { type: binance }\n\
                 prices:\n  method: best\n  window: { size: 90 }\n  publsh: { heartbeat: 1s }\n\
                 cache: { type: redis }\nserver: { listen: 0.0.0.0:80 }\nport: 1\n";
     std::fs::write(place.path("bad.yaml"), text).unwrap();
@@ -24,9 +24,10 @@ fn every_mistake_of_a_file_is_told_at_once_with_its_place() {
         "instruments: BTC-USDT stands twice",
         "sources.binance.channles: is not a field here: did you mean channels?",
         "\"bitmex\" is no venue type",
+        "sources.x y: \"x y\" has a character that names may not have",
         "prices.method",
         "prices.window.size",
-        "prices.publsh.heartbeat: is not a rule",
+        "prices.publsh: is not a rule",
         "cache.url: is missing: add `url: redis://127.0.0.1:6379`",
         "server.listen: 0.0.0.0:80 is reachable from outside",
         "port: is not a field here",
@@ -52,7 +53,7 @@ fn a_directory_in_use_and_a_port_taken_are_one_line_each() {
     let output = place.run(&["up", "other.yaml"]);
     assert!(!output.status.success());
     let said = stderr(&output);
-    assert!(said.contains(&format!("127.0.0.1:{}", place.api)), "{said}");
+    assert!(said.contains(&format!("port {} of 127.0.0.1 is taken", place.api)), "{said}");
     assert_eq!(said.lines().filter(|line| line.starts_with("error: ")).count(), 1, "{said}");
     drop(running);
 }
