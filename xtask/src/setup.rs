@@ -11,10 +11,8 @@ struct Need {
     why: &'static str,
 }
 
-const NEEDS: [Need; 2] = [
-    Need { program: "redis-server", package: "redis-server", why: "the Redis cache, killed and restarted mid-run" },
-    Need { program: "chromium", package: "chromium", why: "the live page, opened as a user would" },
-];
+const NEEDS: [Need; 1] =
+    [Need { program: "redis-server", package: "redis-server", why: "the Redis cache, killed and restarted mid-run" }];
 
 /// Installs what is missing; says what is there.
 pub(crate) fn run() -> Result<()> {

@@ -4,6 +4,5 @@
 
 mod commands;
 mod kill;
-mod page;
 mod program;
 mod refusals;
