@@ -315,10 +315,12 @@ async fn spoilt_and_oversize_frames_are_dead_letters() {
             bench.venues.clear_faults(venue).await.unwrap();
         }
     }
+    // The frame goes to who is connected, and may end that connection before anybody looks.
+    bench.until_healthy().await;
+    let before: Vec<u64> = bench.status.report().iter().map(|source| source.reconnects).collect();
     for venue in ["binance", "kraken"] {
         bench.venues.begin_fault(venue, Fault::Oversize { bytes: 64 << 20 }, None).await.unwrap();
     }
-    let before: Vec<u64> = bench.status.report().iter().map(|source| source.reconnects).collect();
     bench.until("a new connection", |report| report.iter().zip(&before).all(|(now, was)| now.reconnects > *was)).await;
     bench.until_healthy().await;
     let counted: u64 = bench.status.report().iter().map(|source| source.dead_letters).sum();
