@@ -126,6 +126,17 @@ pub trait Log: Send + Sync + fmt::Debug + 'static {
     /// When the partition does not exist or the broker cannot be reached.
     async fn trim(&self, of: &Partition, before: Offset) -> Result<(), LogError>;
 
+    /// Asks retention to keep the records from `from` on, whatever their age and bytes, until it is asked anew:
+    /// somebody has yet to read them. Holds last as long as the process; a bound on the log as a whole still
+    /// counts, and so does [`Self::trim`]. A back end that cannot do it does nothing.
+    ///
+    /// # Errors
+    /// When the partition does not exist.
+    async fn hold(&self, of: &Partition, from: Offset) -> Result<(), LogError> {
+        let _ = (of, from);
+        Ok(())
+    }
+
     /// Identifies this log among all there ever were: chosen at creation, kept for its lifetime.
     fn incarnation(&self) -> u128;
 

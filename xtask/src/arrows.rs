@@ -7,16 +7,17 @@ mod tests {
     use crate::shell;
 
     /// For each crate, the workspace crates that its normal dependencies may name.
-    const MAY_USE: [(&str, &[&str]); 10] = [
+    const MAY_USE: [(&str, &[&str]); 11] = [
         ("model", &[]),
         ("journal", &["model"]),
         ("ledger", &["model"]),
         ("ingest", &["model", "journal"]),
         ("aggregate", &["model", "journal"]),
         ("matcher", &["model", "journal", "ledger"]),
-        ("api", &["model", "journal", "ledger", "ingest", "aggregate", "matcher"]),
-        ("sim", &["model", "journal", "ledger", "ingest", "aggregate", "matcher", "api"]),
-        ("millrace", &["model", "journal", "ledger", "ingest", "aggregate", "matcher", "api", "sim"]),
+        ("sink", &["model", "journal"]),
+        ("api", &["model", "journal", "ledger", "ingest", "aggregate", "matcher", "sink"]),
+        ("sim", &["model", "journal", "ledger", "ingest", "aggregate", "matcher", "sink", "api"]),
+        ("millrace", &["model", "journal", "ledger", "ingest", "aggregate", "matcher", "sink", "api", "sim"]),
         ("xtask", &[]),
     ];
 

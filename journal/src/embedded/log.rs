@@ -237,6 +237,12 @@ impl<D: Disk> Log for EmbeddedLog<D> {
         Ok(())
     }
 
+    async fn hold(&self, of: &Partition, from: Offset) -> Result<(), LogError> {
+        self.shared.check_open()?;
+        self.shared.catalog().find(of)?.hold.store(from, std::sync::atomic::Ordering::Release);
+        Ok(())
+    }
+
     fn incarnation(&self) -> u128 {
         self.shared.incarnation
     }

@@ -21,6 +21,8 @@ pub(super) struct PartitionState {
     pub name: Partition,
     /// Oldest offset kept.
     pub start: AtomicU64,
+    /// Age and bytes free nothing at or after this offset.
+    pub hold: AtomicU64,
     /// Offset that the next batch gets; the writer's own.
     pub next: AtomicU64,
     /// Offset after the newest record written.
@@ -57,6 +59,7 @@ impl PartitionState {
             id,
             name,
             start: AtomicU64::new(start),
+            hold: AtomicU64::new(u64::MAX),
             next: AtomicU64::new(end),
             written: AtomicU64::new(end),
             durable: AtomicU64::new(end),

@@ -6,6 +6,7 @@
 //! the oldest segment goes with all it holds.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
@@ -95,7 +96,8 @@ fn by_topic<D: Disk>(shared: &Shared<D>, segments: &[Arc<Segment<D::File>>], now
         for partition in &topic.partitions {
             let held = held_of(segments, partition.id);
             let start = &mut starts[partition.id as usize];
-            *start = bounded(&held, *start, topic.spec.retention, now_ms);
+            let hold = partition.hold.load(Ordering::Acquire);
+            *start = bounded(&held, *start, hold, topic.spec.retention, now_ms);
         }
     }
     starts
@@ -114,7 +116,7 @@ fn is_older(now_ms: u64, at_ms: u64, age: Duration) -> bool {
     u128::from(now_ms.saturating_sub(at_ms)) > age.as_millis()
 }
 
-fn bounded(held: &[Held], start: Offset, retention: Retention, now_ms: u64) -> Offset {
+fn bounded(held: &[Held], start: Offset, hold: Offset, retention: Retention, now_ms: u64) -> Offset {
     let kept = |held: &&Held| held.end > start;
     let mut bytes: u64 = held.iter().filter(kept).map(|held| held.bytes).sum();
     let mut start_now = start;
@@ -122,7 +124,7 @@ fn bounded(held: &[Held], start: Offset, retention: Retention, now_ms: u64) -> O
         let too_many = retention.bytes.is_some_and(|most| bytes > most);
         let too_old =
             retention.age.is_some_and(|age| u128::from(now_ms.saturating_sub(held.newest_ms)) > age.as_millis());
-        if !too_many && !too_old {
+        if (!too_many && !too_old) || held.end > hold {
             break;
         }
         bytes -= held.bytes;
@@ -211,11 +213,13 @@ fn carry_oldest<D: Disk>(shared: &Arc<Shared<D>>, now_ms: u64) -> Result<bool, L
             let topic = catalog.topics.get(&partition.name.topic);
             (partition, topic.and_then(|topic| topic.spec.retention.age))
         };
+        let hold = partition.hold.load(Ordering::Acquire);
         for frame in frames_in(shared, &partition, oldest)? {
             let start = &mut starts[held.partition as usize];
-            let too_old = age.is_some_and(|age| is_older(now_ms, frame.at_ms, age));
+            let end = frame.base + u64::from(frame.count);
+            let too_old = age.is_some_and(|age| is_older(now_ms, frame.at_ms, age)) && end <= hold;
             if too_old && frame.base <= *start {
-                *start = frame.base + u64::from(frame.count);
+                *start = end;
                 continue;
             }
             let (answer, answered) = oneshot::channel();

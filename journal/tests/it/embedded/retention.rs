@@ -129,6 +129,27 @@ async fn trimming_frees_files() {
     assert_eq!(log.bounds(&Partition::new("ticks", 0)).await.unwrap(), Bounds { start: 9_990, end: 10_000 });
 }
 
+/// What somebody has yet to read outlasts the topic's own bounds, and goes once it is released.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hold_outlasts_age_and_bytes() {
+    let disk = FaultDisk::new();
+    let log = open(&disk, small()).unwrap();
+    log.create_topic(&bounded("ticks", Some(Duration::from_millis(200)), Some(100_000))).await.unwrap();
+    log.create_topic(&bounded("trades", None, Some(100_000))).await.unwrap();
+    let held = Partition::new("ticks", 0);
+    log.hold(&held, 500).await.unwrap();
+    for _ in 0..30 {
+        fill(&log, "ticks", 100).await;
+        fill(&log, "trades", 100).await;
+    }
+    until("the other topic's bound", &log, "trades", |bounds| bounds.end - bounds.start <= 1500).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(log.bounds(&held).await.unwrap().start <= 500, "{:?}", log.bounds(&held).await);
+    whole(&log, "ticks").await;
+    log.hold(&held, 30_000).await.unwrap();
+    until("the bound after the hold", &log, "ticks", |bounds| bounds.end - bounds.start <= 1500).await;
+}
+
 /// A slow topic without bounds keeps every record and does not pin what a fast one has dropped.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_topic_is_carried_along() {
