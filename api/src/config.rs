@@ -13,6 +13,8 @@ pub struct ApiConfig {
     pub listen: SocketAddr,
     /// The instruments that are served.
     pub instruments: Vec<Instrument>,
+    /// The markets of our own exchange whose trades, books and phases can be subscribed to.
+    pub markets: Vec<Instrument>,
     /// Host names, beside `localhost` and loopback addresses, under which browsers may call, as a proxy in
     /// front of the server has them.
     pub host_names: Vec<String>,
@@ -27,6 +29,7 @@ impl ApiConfig {
     pub fn new(listen: SocketAddr, instruments: Vec<Instrument>) -> Self {
         Self {
             listen,
+            markets: instruments.clone(),
             instruments,
             host_names: Vec::new(),
             fresh_for: Duration::from_secs(5),
@@ -76,10 +79,18 @@ pub struct Limits {
     pub candles_kept_max: usize,
     /// Candles in one answer.
     pub candles_answered_max: usize,
-    /// Commands to the exchange a second from one account, in the long run. Cancels are not counted.
+    /// Commands to the exchange a second from one account, in the long run. Cancels are counted by themselves.
     pub commands_per_second_max: u32,
     /// Commands to the exchange that an account may send at once.
     pub commands_burst_max: u32,
+    /// Cancels a second from one account, in the long run.
+    pub cancels_per_second_max: u32,
+    /// Cancels that an account may send at once.
+    pub cancels_burst_max: u32,
+    /// Finished orders that can be looked up, for each account that has a key.
+    pub orders_kept_max: usize,
+    /// Commands of one WebSocket that may wait for their answers; more are taken as answers go out.
+    pub commands_in_flight_max: usize,
     /// Levels of a book's side in one answer.
     pub book_levels_max: usize,
     /// Trades kept per asset for clients that lag; a client further behind is told how many it missed.
@@ -112,6 +123,10 @@ impl Default for Limits {
             candles_answered_max: 1_000,
             commands_per_second_max: 50,
             commands_burst_max: 200,
+            cancels_per_second_max: 500,
+            cancels_burst_max: 2_000,
+            orders_kept_max: 1_000,
+            commands_in_flight_max: 64,
             book_levels_max: 1_000,
             trades_kept_max: 1_024,
             stop_within: Duration::from_secs(5),

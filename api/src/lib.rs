@@ -10,6 +10,7 @@ mod error;
 mod exchange;
 mod health;
 mod hub;
+mod link;
 mod origin;
 mod problem;
 mod refresh;
@@ -17,6 +18,7 @@ mod routes;
 mod server;
 mod stall;
 mod state;
+mod tape;
 mod view;
 
 pub use config::{ApiConfig, Limits};

@@ -54,6 +54,20 @@ impl Problem {
         self
     }
 
+    /// The status that HTTP gives it.
+    pub(crate) const fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The sentence, cut to what fits a WebSocket's close frame.
+    pub(crate) fn short(&self) -> String {
+        let mut text = self.error.message.clone();
+        while text.len() > 123 {
+            text.pop();
+        }
+        text
+    }
+
     /// Code and sentence, for streams that carry errors inside.
     pub(crate) fn into_detail(self) -> ErrorDetail {
         self.error

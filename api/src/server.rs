@@ -95,6 +95,9 @@ impl Server {
         let state: Shared = Arc::new(State::new(self.config, self.deps, stop.clone(), openapi));
         state.register_health();
         state.hub.start(&state.deps.log, &stop);
+        if let Ok(desk) = state.desk() {
+            desk.accounts.follow(&state.deps.log, &state.hub.readers, &stop);
+        }
         let router = routes::router(routes, Arc::clone(&state));
         tracing::info!(address = %self.address, "serving");
         accept(&self.listener, &state, &router).await;

@@ -70,7 +70,8 @@ pub(crate) struct StreamPlace {
 impl State {
     pub(crate) fn new(config: ApiConfig, deps: Deps, cancel: CancellationToken, openapi: Bytes) -> Self {
         let catalog = Arc::new(Catalog::new(&config.instruments));
-        let hub = Arc::new(Hub::new(Arc::clone(&catalog), &config));
+        let gateway = deps.exchange.as_ref().map(|exchange| &exchange.gateway);
+        let hub = Arc::new(Hub::new(Arc::clone(&catalog), &config, gateway));
         Self {
             streams: Arc::new(Semaphore::new(config.limits.streams_max)),
             tails: Arc::new(Semaphore::new(config.limits.tails_max)),
@@ -98,6 +99,25 @@ impl State {
             let message = format!("asset {:?} is not served: there are {}", shown(name), self.catalog.symbols());
             Problem::new(StatusCode::NOT_FOUND, "unknown_asset", message)
         })
+    }
+
+    /// The market of our own exchange that a caller names.
+    pub(crate) fn market(&self, name: &str) -> Result<AssetIndex, Problem> {
+        self.desk()?;
+        self.hub.markets.find(name).ok_or_else(|| {
+            let listed = self.hub.markets.symbols();
+            let message = format!("market {:?} is not one of ours: there are {listed}", shown(name));
+            Problem::new(StatusCode::NOT_FOUND, "unknown_market", message)
+        })
+    }
+
+    /// The markets in a comma-separated list; all of them when there is none.
+    pub(crate) fn markets(&self, names: Option<&str>) -> Result<Vec<AssetIndex>, Problem> {
+        self.desk()?;
+        match names.map(str::trim) {
+            None | Some("" | "*") => Ok((0..self.hub.markets.assets().len()).collect()),
+            Some(names) => names.split(',').map(|name| self.market(name.trim())).collect(),
+        }
     }
 
     /// The assets in a comma-separated list; all of them when there is none.

@@ -1,13 +1,15 @@
-//! Starts the exchange of a pipeline: its stage, its markets, its simulated traders.
+//! Starts the exchange of a pipeline: its markets, and its books in Redis.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use aggregate::cache::PriceCache;
+use aggregate::cache::{MirrorConfig, PriceCache, RedisMirror, Version};
 use anyhow::{Context as _, bail};
+use matcher::exchange::{Exchange, MARKETS_MAX};
 use matcher::shell::{Gateway, GatewayError};
-use model::exchange::{AccountId, CommandBody, Execution, ExecutionKind, Phase};
-use model::{PriceStatus, UnixNanos};
+use model::exchange::{AccountId, BookHead, CommandBody, Execution, ExecutionKind, LevelChange, Phase, write_book};
+use model::{Cause, Instrument, PriceStatus, Side, UnixNanos, topic};
 
 use crate::config::MarketSettings;
 
@@ -15,6 +17,10 @@ use crate::config::MarketSettings;
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// Pause while a price or the exchange is waited for.
 const PAUSE: Duration = Duration::from_millis(100);
+/// Levels of each side that Redis is shown.
+const MIRRORED_LEVELS: usize = 20;
+/// How often Redis is shown the books that changed.
+const MIRROR_EVERY: Duration = Duration::from_millis(100);
 
 /// Lists and opens the markets as the file has them. A market whose rules differ from the file's gets the
 /// file's; a market that an operator halted or closed stays so.
@@ -92,4 +98,66 @@ async fn house(gateway: &Gateway, body: CommandBody) -> anyhow::Result<Execution
             Err(_) => tokio::time::sleep(PAUSE).await,
         }
     }
+}
+
+/// Shows the top of each book in Redis: `book:BTC-USDT`, and the channel `books.BTC-USDT` at each change. A book
+/// that does not change is shown again before it would disappear.
+///
+/// # Errors
+/// When the address cannot be used.
+pub(crate) fn mirror_books(
+    url: &str,
+    ttl: Duration,
+    gateway: Gateway,
+) -> anyhow::Result<impl Future<Output = ()> + Send + use<>> {
+    let mirror = RedisMirror::start(MirrorConfig {
+        url: url.to_owned(),
+        ttl,
+        key_prefix: "book:",
+        channel_prefix: "books.",
+        keys_max: MARKETS_MAX,
+    })?;
+    Ok(async move {
+        let mut shown: BTreeMap<Instrument, (Version, Instant)> = BTreeMap::new();
+        loop {
+            let books = gateway.view(|exchange| {
+                let due = |instrument: &Instrument, version: &Version| {
+                    let last = shown.get(instrument);
+                    last.is_none_or(|(known, at)| known != version || at.elapsed() >= ttl / 3)
+                };
+                let all = exchange.markets().map(|market| (market.rules.instrument, version_of(&market)));
+                let due: Vec<_> = all.filter(|(instrument, version)| due(instrument, version)).collect();
+                due.into_iter().map(|(name, version)| (name, version, top_of_book(exchange, &name))).collect()
+            });
+            let books: Vec<(Instrument, Version, Vec<u8>)> = books.unwrap_or_default();
+            for (instrument, version, json) in books {
+                mirror.put(instrument.as_str(), version, json.into());
+                shown.insert(instrument, (version, Instant::now()));
+            }
+            tokio::time::sleep(MIRROR_EVERY).await;
+        }
+    })
+}
+
+/// Grows with each change of the book. The time does not take part: it moves without one.
+fn version_of(market: &matcher::exchange::MarketView) -> Version {
+    Version { sequence: market.sequence, ts_event: UnixNanos(0) }
+}
+
+/// The best levels as a snapshot of the topic `book`.
+fn top_of_book(exchange: &Exchange, instrument: &Instrument) -> Vec<u8> {
+    let mut json = Vec::new();
+    let Some(book) = exchange.book(instrument, MIRRORED_LEVELS + 1) else { return json };
+    let complete = book.bids.len() <= MIRRORED_LEVELS && book.asks.len() <= MIRRORED_LEVELS;
+    let mut levels = Vec::new();
+    for (side, best) in [(Side::Buy, &book.bids), (Side::Sell, &book.asks)] {
+        let best = best.iter().take(MIRRORED_LEVELS);
+        levels.extend(best.map(|(price, quantity)| LevelChange { side, price: *price, quantity: *quantity }));
+    }
+    let (sequence, checksum) = (book.sequence, book.checksum);
+    let head = BookHead { instrument: *instrument, sequence, snapshot: true, complete, checksum };
+    let offset = exchange.applied().unwrap_or(0);
+    let cause = Cause { topic: topic::name(topic::ORDERS), partition: 0, offset, index: 0 };
+    write_book(&head, &levels, &cause, exchange.clock(), &mut json);
+    json
 }

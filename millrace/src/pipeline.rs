@@ -123,6 +123,10 @@ impl Running {
         let mut config = ApiConfig::new(pipeline.server.listen, pipeline.instruments.clone());
         config.host_names = pipeline.server.host_names.clone();
         config.fresh_for = pipeline.cache.ttl;
+        config.markets = match &pipeline.matcher {
+            Some(settings) => settings.markets.iter().map(|market| market.rules.instrument).collect(),
+            None => Vec::new(),
+        };
         let mut deps = Deps::new(Arc::clone(&self.log), Arc::clone(&self.cache));
         deps.metrics = Some(metrics);
         deps.health = health.clone();
@@ -175,6 +179,14 @@ impl Running {
         let shell = matcher::shell::Shell::start(Arc::clone(&self.log), config, self.stop.clone()).await?;
         health::watch_stage(health, "matcher", std::slice::from_ref(&shell.status()));
         self.gateway.set(shell.gateway()).expect("the exchange starts once");
+        if let Some(url) = &pipeline.cache.redis {
+            let mirror = exchange::mirror_books(url, pipeline.cache.ttl, shell.gateway())?;
+            let stop = self.stop.clone();
+            self.tasks.spawn(async move {
+                stop.run_until_cancelled(mirror).await;
+                Ok(())
+            });
+        }
         let (gateway, cache, stop) = (shell.gateway(), Arc::clone(&self.cache), self.stop.clone());
         self.tasks.spawn(async move { shell.join().await.context("the exchange stopped") });
         self.tasks.spawn(async move {

@@ -1,28 +1,21 @@
-//! Who calls, and the one way from a route to the exchange's log.
+//! Who calls.
 
 use std::hint::black_box;
-use std::time::{Duration, Instant};
 
 use axum::extract::FromRequestParts;
 use axum::http::StatusCode;
 use axum::http::request::Parts;
-use matcher::shell::{Answer, GatewayError};
-use model::exchange::{AccountId, ClientOrderId, CommandBody, Execution, ExecutionKind, Reason};
+use model::exchange::AccountId;
 
-use super::body::optional;
-use super::form::time;
-use super::outcome::answering;
 use super::{ApiKey, Desk};
-use crate::clock::unix_now;
 use crate::problem::Problem;
 use crate::state::Shared;
 
 /// The header that holds the key.
-const HEADER: &str = "x-api-key";
-/// How long an answer may take, less where requests get less.
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+pub(crate) const HEADER: &str = "x-api-key";
 
 /// A caller whose key is known.
+#[derive(Clone)]
 pub(crate) struct Caller {
     state: Shared,
     key: usize,
@@ -32,12 +25,14 @@ impl FromRequestParts<Shared> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &Shared) -> Result<Self, Problem> {
-        let desk = state.desk()?;
-        let refused = |message| Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", message);
+        state.desk()?;
         let given = parts.headers.get(HEADER).ok_or_else(|| refused("the header X-Api-Key is missing"))?;
-        let key = find(&desk.keys, given.as_bytes()).ok_or_else(|| refused("X-Api-Key holds no key of this server"))?;
-        Ok(Self { state: Shared::clone(state), key })
+        Self::with_key(state, given.as_bytes())
     }
+}
+
+fn refused(message: &str) -> Problem {
+    Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", message)
 }
 
 /// The key that was given. Every byte given is compared with every key, so that the time tells nothing about how
@@ -58,6 +53,15 @@ fn find(keys: &[ApiKey], given: &[u8]) -> Option<usize> {
 }
 
 impl Caller {
+    /// The caller with this key.
+    ///
+    /// # Errors
+    /// When there is no exchange, or no such key.
+    pub(crate) fn with_key(state: &Shared, given: &[u8]) -> Result<Self, Problem> {
+        let key = find(&state.desk()?.keys, given).ok_or_else(|| refused("X-Api-Key holds no key of this server"))?;
+        Ok(Self { state: Shared::clone(state), key })
+    }
+
     /// On whose behalf.
     pub(crate) fn account(&self) -> AccountId {
         self.key().account
@@ -88,6 +92,16 @@ impl Caller {
         Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", message))
     }
 
+    /// What the key is called.
+    pub(crate) fn name(&self) -> &str {
+        &self.key().name
+    }
+
+    /// The house for operators, others on their own behalf.
+    pub(crate) fn house_or_own(&self) -> AccountId {
+        if self.key().operator { AccountId::HOUSE } else { self.account() }
+    }
+
     /// The exchange.
     pub(crate) fn desk(&self) -> &Desk {
         self.state.desk().expect("a caller was let in by it")
@@ -101,65 +115,6 @@ impl Caller {
     fn key(&self) -> &ApiKey {
         &self.desk().keys[self.key]
     }
-
-    /// Hands a command to the exchange and waits for what it brings about: at least one execution, none of them a
-    /// rejection of the command. Cancels are always let through.
-    ///
-    /// # Errors
-    /// Too many commands, an exchange that does not take them, or the rejection.
-    pub(crate) async fn carry_out(
-        &self,
-        account: AccountId,
-        client_order_id: Option<&str>,
-        sent_at: Option<&str>,
-        body: CommandBody,
-    ) -> Result<Answer, Problem> {
-        let request: Option<ClientOrderId> = optional("client_order_id", client_order_id)?;
-        let sent_at = sent_at.map(|text| time("sent_at", text)).transpose()?.unwrap_or_else(unix_now);
-        let limits = &self.state.config.limits;
-        if !matches!(body, CommandBody::Cancel { .. } | CommandBody::CancelAll { .. }) {
-            self.desk().buckets.admit(self.account(), Instant::now()).map_err(|wait| {
-                let message = format!(
-                    "account {} sends too much: {} commands a second, {} at once; cancels always pass",
-                    self.account(),
-                    limits.commands_per_second_max,
-                    limits.commands_burst_max
-                );
-                let seconds = u32::try_from(wait.as_millis().div_ceil(1_000)).unwrap_or(u32::MAX);
-                Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_commands", message).retry_after(seconds.max(1))
-            })?;
-        }
-        let within = ANSWER_WITHIN.min(limits.request_timeout / 2);
-        let receipt = self.desk().gateway()?.submit(account, request, sent_at, body).map_err(unanswered)?;
-        let answer = receipt.answer(within).await.map_err(unanswered)?;
-        match answering(&answer.executions) {
-            Some(first) if first.kind == ExecutionKind::Rejected => Err(rejected(first)),
-            Some(_) => Ok(answer),
-            None => Err(unanswered(GatewayError::Unknown("the exchange gave no execution".to_owned()))),
-        }
-    }
-}
-
-/// Why there is no answer. Only `UNKNOWN` leaves open whether the command was carried out.
-fn unanswered(error: GatewayError) -> Problem {
-    let message = error.to_string();
-    match error {
-        GatewayError::Busy => Problem::new(StatusCode::TOO_MANY_REQUESTS, "busy", message).retry_after(1),
-        GatewayError::Refused(_) => Problem::unavailable("refused", message),
-        GatewayError::NotLive(_) => Problem::unavailable("not_live", message),
-        GatewayError::Superseded => Problem::unavailable("superseded", message),
-        GatewayError::Unknown(_) => Problem::new(StatusCode::GATEWAY_TIMEOUT, "UNKNOWN", message),
-    }
-}
-
-fn rejected(execution: &Execution) -> Problem {
-    let status = match execution.reason {
-        Some(Reason::UnknownOrder) => StatusCode::NOT_FOUND,
-        Some(Reason::NotYourOrder | Reason::NotAllowed) => StatusCode::FORBIDDEN,
-        _ => StatusCode::UNPROCESSABLE_ENTITY,
-    };
-    let code = execution.reason.map_or("REJECTED", Reason::code);
-    Problem::new(status, code, execution.text().unwrap_or_else(|| "the command was rejected".to_owned()))
 }
 
 #[cfg(test)]

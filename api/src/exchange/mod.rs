@@ -1,28 +1,41 @@
 //! The exchange as callers reach it: who calls, how often, and what became of a command.
 
+mod account;
 mod body;
 mod caller;
+mod command;
+mod following;
 mod form;
+mod history;
 mod outcome;
 mod rate;
+mod refusals;
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use axum::http::StatusCode;
 use matcher::exchange::Exchange;
 use matcher::shell::Gateway;
 use model::Instrument;
 use model::exchange::AccountId;
+use rustc_hash::FxHashMap;
 
 use crate::config::Limits;
 use crate::problem::{Problem, shown};
 
-pub(crate) use body::{Body, parsed};
-pub(crate) use caller::Caller;
-pub(crate) use form::{AmendForm, MoneyForm, OrderForm, instrument, order_ref};
-pub(crate) use outcome::{Done, OrderOutcome};
+pub(crate) use account::{Accounts, Report};
+pub(crate) use body::Body;
+pub(crate) use caller::{Caller, HEADER};
+pub(crate) use command::{Ask, Sent};
+pub(crate) use following::{After, Following, Step};
+pub(crate) use form::{
+    AmendForm, CancelAfterForm, DepositForm, OcoForm, OrderForm, TransferForm, WithdrawalForm, instrument, number,
+    order_ref,
+};
+pub(crate) use outcome::{Done, OrderOutcome, OrderStatus, Reply, status};
 use rate::Buckets;
+pub(crate) use refusals::Refusals;
 
 /// Who may call, by a static key.
 #[derive(Clone)]
@@ -65,14 +78,50 @@ impl ExchangeDeps {
 pub(crate) struct Desk {
     gateway: Arc<OnceLock<Gateway>>,
     keys: Vec<ApiKey>,
-    buckets: Buckets,
+    /// How fast each account may send what needs room.
+    commands: Buckets,
+    /// How fast each account may cancel: much faster, so that cancelling is never held up by a flood of orders.
+    cancels: Buckets,
+    /// What the log says of each account that has a key.
+    pub(crate) accounts: Arc<Accounts>,
+    pub(crate) watches: Watches,
+}
+
+/// How many connections watch over each account's orders: the last one to leave stops the dead-man timer.
+#[derive(Debug, Default)]
+pub(crate) struct Watches(Mutex<FxHashMap<AccountId, usize>>);
+
+impl Watches {
+    /// One more connection.
+    pub(crate) fn add(&self, account: AccountId) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(account).or_default() += 1;
+    }
+
+    /// One connection less; whether it was the last one.
+    pub(crate) fn remove(&self, account: AccountId) -> bool {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = counts.get_mut(&account).map_or(0, |count| {
+            *count = count.saturating_sub(1);
+            *count
+        });
+        if left == 0 {
+            counts.remove(&account);
+        }
+        left == 0
+    }
 }
 
 impl Desk {
     pub(crate) fn new(deps: &ExchangeDeps, limits: &Limits) -> Self {
-        let accounts = deps.keys.iter().map(|key| key.account);
-        let buckets = Buckets::new(accounts, limits.commands_per_second_max, limits.commands_burst_max);
-        Self { gateway: Arc::clone(&deps.gateway), keys: deps.keys.clone(), buckets }
+        let accounts = || deps.keys.iter().map(|key| key.account);
+        Self {
+            gateway: Arc::clone(&deps.gateway),
+            keys: deps.keys.clone(),
+            commands: Buckets::new(accounts(), limits.commands_per_second_max, limits.commands_burst_max),
+            cancels: Buckets::new(accounts(), limits.cancels_per_second_max, limits.cancels_burst_max),
+            accounts: Arc::new(Accounts::new(accounts(), limits.orders_kept_max)),
+            watches: Watches::default(),
+        }
     }
 
     fn gateway(&self) -> Result<&Gateway, Problem> {

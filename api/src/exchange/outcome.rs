@@ -1,7 +1,10 @@
 //! What became of a command, as callers see it.
 
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use matcher::shell::Answer;
-use model::exchange::{Execution, ExecutionKind, Fill, OrderView, Reason};
+use model::exchange::{CommandBody, Execution, ExecutionKind, Fill, OrderView, Reason};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -57,13 +60,82 @@ pub(crate) struct Done {
     /// Orders that a mass cancel took away.
     #[serde(skip_serializing_if = "Option::is_none")]
     cancelled: Option<u64>,
+    /// The number of a pending withdrawal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    transfer: Option<u64>,
     /// All that the command brought about for the account, in order, as the topic `executions` has it.
     #[schema(value_type = Vec<Object>)]
     executions: Vec<Told>,
 }
 
+/// How an answer is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Shape {
+    status: StatusCode,
+    about: About,
+}
+
+/// What an answer is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum About {
+    /// One order.
+    Order,
+    /// Orders that were taken away: their number.
+    Orders,
+    /// Something else.
+    Other,
+}
+
+impl Shape {
+    pub(super) const fn of(body: &CommandBody) -> Self {
+        let (status, about) = match body {
+            CommandBody::Place(_) | CommandBody::PlaceOco(_) => (StatusCode::CREATED, About::Order),
+            CommandBody::Amend { .. } | CommandBody::Cancel { .. } => (StatusCode::OK, About::Order),
+            CommandBody::CancelAll { .. } => (StatusCode::OK, About::Orders),
+            CommandBody::Deposit { .. } | CommandBody::Withdraw { .. } | CommandBody::Transfer { .. } => {
+                (StatusCode::CREATED, About::Other)
+            }
+            _ => (StatusCode::OK, About::Other),
+        };
+        Self { status, about }
+    }
+}
+
+/// What became of a command, of either kind.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Outcome {
+    /// Of one about an order.
+    Order(OrderOutcome),
+    /// Of another.
+    Done(Done),
+}
+
+/// What a caller is answered: the status belongs to HTTP and stands inside a WebSocket's answer.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) outcome: Outcome,
+}
+
+impl IntoResponse for Reply {
+    fn into_response(self) -> Response {
+        (self.status, Json(self.outcome)).into_response()
+    }
+}
+
+impl Outcome {
+    pub(super) fn of(answer: Answer, shape: Shape) -> Reply {
+        let outcome = match shape.about {
+            About::Order => Self::Order(OrderOutcome::of(answer)),
+            about => Self::Done(Done::of(answer, about == About::Orders)),
+        };
+        Reply { status: shape.status, outcome }
+    }
+}
+
 impl OrderOutcome {
-    pub(crate) fn of(answer: Answer) -> Self {
+    fn of(answer: Answer) -> Self {
         let first = answering(&answer.executions);
         let repeated = first.is_some_and(|first| first.first.is_some());
         let id = first.and_then(|first| first.order).map(|order| order.id);
@@ -78,13 +150,14 @@ impl OrderOutcome {
 
 impl Done {
     /// `counts` where the amount of the answer is a number of orders.
-    pub(crate) fn of(answer: Answer, counts: bool) -> Self {
+    fn of(answer: Answer, counts: bool) -> Self {
         let first = answering(&answer.executions);
         let cancelled = first.filter(|_| counts).and_then(|first| first.amount);
         Self {
             status: "done",
             repeated: first.is_some_and(|first| first.first.is_some()),
             cancelled: cancelled.and_then(|amount| u64::try_from(amount.raw() / COUNT_UNIT).ok()),
+            transfer: first.and_then(|first| first.transfer),
             executions: told(answer.executions),
         }
     }
@@ -104,7 +177,8 @@ pub(super) fn answering(executions: &[Execution]) -> Option<&Execution> {
     executions.iter().find(answers).or(executions.first())
 }
 
-fn status(order: &OrderView, gone: bool) -> OrderStatus {
+/// How an order stands; `gone` where it is known to have been cancelled.
+pub(crate) fn status(order: &OrderView, gone: bool) -> OrderStatus {
     let short = order.open.raw() == 0 && order.filled < order.quantity;
     if gone || short {
         OrderStatus::Cancelled

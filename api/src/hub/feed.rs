@@ -53,9 +53,9 @@ struct Held<E> {
 /// How far a follower has come.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Position {
-    version: u64,
-    queued: u64,
-    started: bool,
+    pub(super) version: u64,
+    pub(super) queued: u64,
+    pub(super) started: bool,
 }
 
 /// What a follower did not get since it last asked.

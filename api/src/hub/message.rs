@@ -18,14 +18,31 @@ pub(crate) enum Channel {
     Candles,
     /// Market data of the venues: quotes and tickers are conflated per venue, trades are not.
     Ticks,
+    /// Matches on our own books.
+    Trades,
+    /// Our own books: the whole first, then each change.
+    Book,
+    /// Our own markets: phases, halts, indicative prices.
+    Instruments,
 }
 
 impl Channel {
+    /// Those of our own markets.
+    pub(crate) const MARKETS: [Self; 3] = [Self::Trades, Self::Book, Self::Instruments];
+
+    /// Whether it is about our own markets rather than about priced assets.
+    pub(crate) const fn is_of_markets(self) -> bool {
+        matches!(self, Self::Trades | Self::Book | Self::Instruments)
+    }
+
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Prices => "prices",
             Self::Candles => "candles",
             Self::Ticks => "ticks",
+            Self::Trades => "trades",
+            Self::Book => "book",
+            Self::Instruments => "instruments",
         }
     }
 }
@@ -67,6 +84,11 @@ impl Message {
         let text = Utf8Bytes::try_from(event.slice(text_at..text_end)).expect("JSON is UTF-8");
         let data = event.slice(data_at..data_end);
         Self { event, text, data }
+    }
+
+    /// Bytes of the longest form.
+    pub(crate) fn event_len(&self) -> usize {
+        self.event.len()
     }
 
     /// As a server-sent event.

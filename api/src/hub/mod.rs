@@ -3,14 +3,16 @@
 mod candles;
 mod feed;
 mod follow;
+mod markets;
 mod message;
 mod prices;
 mod subscriptions;
 mod ticks;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use journal::Log;
+use matcher::shell::Gateway;
 use model::{Interval, topic};
 use tokio_util::sync::CancellationToken;
 
@@ -20,19 +22,22 @@ use crate::refresh::Refreshes;
 
 pub(crate) use candles::{CandleRange, CandleStore};
 use feed::Source;
-pub(crate) use follow::Readers;
+pub(crate) use follow::{Begin, Consumer, Readers, follow_topic};
 pub(crate) use message::{Channel, Message};
 pub(crate) use prices::Board;
 pub(crate) use subscriptions::{Subject, Subscriptions};
 
 use candles::{CandleEntry, Candles};
 use feed::Feed;
+use markets::{MarketFeed, MarketRecords};
 use prices::{Prices, Quotation};
 use ticks::{TickEntry, Ticks};
 
 /// What the server knows of the topics.
 pub(crate) struct Hub {
     pub(crate) catalog: Arc<Catalog>,
+    /// Our own markets.
+    pub(crate) markets: Catalog,
     pub(crate) board: Board,
     pub(crate) store: CandleStore,
     pub(crate) refreshes: Refreshes,
@@ -40,16 +45,28 @@ pub(crate) struct Hub {
     prices: Vec<Arc<Feed<Arc<Quotation>>>>,
     candles: Vec<[Arc<Feed<CandleEntry>>; Interval::ALL.len()]>,
     ticks: Vec<Arc<Feed<TickEntry>>>,
+    /// By channel, in the order of [`Channel::MARKETS`]; empty without an exchange.
+    own: Vec<[Arc<MarketFeed>; 3]>,
 }
 
 impl Hub {
     /// Candles that wait for a client that lags.
     const CANDLES_QUEUED_MAX: usize = 256;
 
-    pub(crate) fn new(catalog: Arc<Catalog>, config: &ApiConfig) -> Self {
+    pub(crate) fn new(catalog: Arc<Catalog>, config: &ApiConfig, exchange: Option<&Arc<OnceLock<Gateway>>>) -> Self {
         let limits = &config.limits;
         let assets = catalog.assets();
+        let markets = Catalog::new(&config.markets);
+        let feeds = |gateway: &Arc<OnceLock<Gateway>>| {
+            let of = |market: &crate::catalog::Asset| {
+                let feed = |channel| MarketFeed::new(channel, &market.symbol, market.instrument, gateway);
+                Channel::MARKETS.map(|channel| Arc::new(feed(channel)))
+            };
+            markets.assets().iter().map(of).collect()
+        };
         Self {
+            own: exchange.map(feeds).unwrap_or_default(),
+            markets,
             board: Board::new(&catalog, config.fresh_for),
             store: CandleStore::new(assets.len(), limits.candles_kept_max),
             refreshes: Refreshes::new(assets.len(), limits.refresh_every),
@@ -91,6 +108,24 @@ impl Hub {
             cancel.clone(),
             move |_, _| Ticks::new(Arc::clone(&hub)),
         ));
+        self.follow_markets(log, cancel);
+    }
+
+    fn follow_markets(self: &Arc<Self>, log: &Arc<dyn Log>, cancel: &CancellationToken) {
+        if self.own.is_empty() {
+            return;
+        }
+        for (place, channel) in Channel::MARKETS.into_iter().enumerate() {
+            let hub = Arc::clone(self);
+            // The channels are named as their topics.
+            tokio::spawn(follow::follow_topic(
+                Arc::clone(log),
+                channel.as_str(),
+                Arc::clone(&self.readers),
+                cancel.clone(),
+                move |_, _| MarketRecords::new(hub.own.iter().map(|feeds| Arc::clone(&feeds[place])), channel),
+            ));
+        }
     }
 
     /// The feed of a subject.
@@ -99,12 +134,22 @@ impl Hub {
             Subject::Prices(index) => Arc::clone(&self.prices[index]) as Arc<dyn Source>,
             Subject::Candles(index, interval) => Arc::clone(&self.candles[index][interval as usize]) as Arc<dyn Source>,
             Subject::Ticks(index) => Arc::clone(&self.ticks[index]) as Arc<dyn Source>,
+            Subject::Market(channel, index) => {
+                let place = Channel::MARKETS.iter().position(|one| *one == channel);
+                Arc::clone(&self.own[index][place.expect("a market's channel")]) as Arc<dyn Source>
+            }
         }
     }
 
     /// The symbol of an asset.
     pub(crate) fn symbol(&self, index: AssetIndex) -> &str {
         &self.catalog.asset(index).symbol
+    }
+
+    /// The symbol of what a subject is about.
+    pub(crate) fn symbol_of(&self, subject: Subject) -> &str {
+        let catalog = if subject.channel().is_of_markets() { &self.markets } else { &*self.catalog };
+        &catalog.asset(subject.index()).symbol
     }
 }
 

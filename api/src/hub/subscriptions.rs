@@ -19,6 +19,8 @@ pub(crate) enum Subject {
     Candles(AssetIndex, Interval),
     /// An asset's market data.
     Ticks(AssetIndex),
+    /// A channel of one of our own markets.
+    Market(Channel, AssetIndex),
 }
 
 impl Subject {
@@ -27,19 +29,21 @@ impl Subject {
             Self::Prices(_) => Channel::Prices,
             Self::Candles(..) => Channel::Candles,
             Self::Ticks(_) => Channel::Ticks,
+            Self::Market(channel, _) => channel,
         }
     }
 
-    pub(crate) const fn asset(self) -> AssetIndex {
+    /// Its place among the priced assets, or among our own markets.
+    pub(crate) const fn index(self) -> AssetIndex {
         match self {
-            Self::Prices(index) | Self::Candles(index, _) | Self::Ticks(index) => index,
+            Self::Prices(index) | Self::Candles(index, _) | Self::Ticks(index) | Self::Market(_, index) => index,
         }
     }
 
     pub(crate) const fn interval(self) -> Option<Interval> {
         match self {
             Self::Candles(_, interval) => Some(interval),
-            Self::Prices(_) | Self::Ticks(_) => None,
+            Self::Prices(_) | Self::Ticks(_) | Self::Market(..) => None,
         }
     }
 }

@@ -1,15 +1,14 @@
 //! `/account`, `/portfolio`, `/deposits`, `/withdrawals`: what an account has.
 
 use axum::Json;
-use axum::http::StatusCode;
 use matcher::exchange::Exchange;
 use model::exchange::{AccountId, Asset, CommandBody};
 use model::{Instrument, Price, PriceStatus, Volume};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::exchange::{Body, Caller, Done, MoneyForm, parsed};
-use crate::problem::{ErrorBody, Problem};
+use crate::exchange::{Ask, Body, Caller, DepositForm, Done, Refusals, Reply, TransferForm, WithdrawalForm, number};
+use crate::problem::{ErrorBody, Problem, Segment};
 
 /// What an account has of one asset.
 #[derive(Debug, Serialize, ToSchema)]
@@ -131,44 +130,55 @@ async fn fresh_price(caller: &Caller, instrument: &Instrument) -> Option<Price> 
 /// Books money or coins that came in. Operators only.
 #[utoipa::path(post, path = "/deposits", tag = "exchange",
     params(("X-Api-Key" = String, Header, description = "An operator's key")),
-    request_body = MoneyForm,
-    responses(
-        (status = 201, description = "It is booked", body = Done),
-        (status = 400, description = "The body is no payment", body = ErrorBody),
-        (status = 401, description = "No key, or an unknown one", body = ErrorBody),
-        (status = 403, description = "Not an operator's key", body = ErrorBody),
-        (status = 422, description = "Rejected: the reason is the code", body = ErrorBody),
-        (status = 429, description = "Too many commands; `Retry-After` says when to come back", body = ErrorBody),
-        (status = 503, description = "The exchange takes no commands: nothing was done", body = ErrorBody),
-        (status = 504, description = "`UNKNOWN`: send the same again", body = ErrorBody),
-    ))]
-pub(super) async fn deposit(caller: Caller, Body(form): Body<MoneyForm>) -> Result<(StatusCode, Json<Done>), Problem> {
+    request_body = DepositForm,
+    responses((status = 201, description = "It is booked", body = Done), Refusals))]
+pub(super) async fn deposit(caller: Caller, Body(form): Body<DepositForm>) -> Result<Reply, Problem> {
     caller.operates("book deposits")?;
-    let body = CommandBody::Deposit { asset: parsed("asset", &form.asset)?, amount: parsed("amount", &form.amount)? };
-    pay(&caller, &form, body).await
+    caller.carry_out(form.ask(&caller)?).await
 }
 
 /// Takes money or coins out. Operators may for any account.
+///
+/// With `pending` the amount is only held, until an operator says that it went out or it is taken back; the answer
+/// has its number as `transfer`.
 #[utoipa::path(post, path = "/withdrawals", tag = "exchange",
     params(("X-Api-Key" = String, Header, description = "The account's key")),
-    request_body = MoneyForm,
-    responses(
-        (status = 201, description = "It is out", body = Done),
-        (status = 400, description = "The body is no payment", body = ErrorBody),
-        (status = 401, description = "No key, or an unknown one", body = ErrorBody),
-        (status = 403, description = "Another account's money", body = ErrorBody),
-        (status = 422, description = "Rejected: the reason is the code", body = ErrorBody),
-        (status = 429, description = "Too many commands; `Retry-After` says when to come back", body = ErrorBody),
-        (status = 503, description = "The exchange takes no commands: nothing was done", body = ErrorBody),
-        (status = 504, description = "`UNKNOWN`: send the same again", body = ErrorBody),
-    ))]
-pub(super) async fn withdraw(caller: Caller, Body(form): Body<MoneyForm>) -> Result<(StatusCode, Json<Done>), Problem> {
-    let (asset, amount) = (parsed("asset", &form.asset)?, parsed("amount", &form.amount)?);
-    pay(&caller, &form, CommandBody::Withdraw { asset, amount, pending: false }).await
+    request_body = WithdrawalForm,
+    responses((status = 201, description = "It is out, or held", body = Done), Refusals))]
+pub(super) async fn withdraw(caller: Caller, Body(form): Body<WithdrawalForm>) -> Result<Reply, Problem> {
+    caller.carry_out(form.ask(&caller)?).await
 }
 
-async fn pay(caller: &Caller, form: &MoneyForm, body: CommandBody) -> Result<(StatusCode, Json<Done>), Problem> {
-    let account = caller.account_of(form.account)?;
-    let answer = caller.carry_out(account, Some(&form.client_order_id), form.sent_at.as_deref(), body).await?;
-    Ok((StatusCode::CREATED, Json(Done::of(answer, false))))
+/// Says that a pending withdrawal went out. Operators only.
+#[utoipa::path(post, path = "/withdrawals/{transfer}/post", tag = "exchange",
+    params(
+        ("transfer" = u64, Path, description = "Its number"),
+        ("X-Api-Key" = String, Header, description = "An operator's key"),
+    ),
+    responses((status = 200, description = "It is out", body = Done), Refusals))]
+pub(super) async fn post_withdrawal(caller: Caller, Segment(transfer): Segment) -> Result<Reply, Problem> {
+    caller.operates("post withdrawals")?;
+    let body = CommandBody::Settle { transfer: number("transfer", &transfer)?, post: true };
+    caller.carry_out(Ask::new(AccountId::HOUSE, body)).await
+}
+
+/// Takes a pending withdrawal back: the amount is free again. Its account may, and operators.
+#[utoipa::path(post, path = "/withdrawals/{transfer}/void", tag = "exchange",
+    params(
+        ("transfer" = u64, Path, description = "Its number"),
+        ("X-Api-Key" = String, Header, description = "The account's key, or an operator's"),
+    ),
+    responses((status = 200, description = "It is taken back", body = Done), Refusals))]
+pub(super) async fn void_withdrawal(caller: Caller, Segment(transfer): Segment) -> Result<Reply, Problem> {
+    let body = CommandBody::Settle { transfer: number("transfer", &transfer)?, post: false };
+    caller.carry_out(Ask::new(caller.house_or_own(), body)).await
+}
+
+/// Moves money or coins to another account.
+#[utoipa::path(post, path = "/transfers", tag = "exchange",
+    params(("X-Api-Key" = String, Header, description = "The account's key")),
+    request_body = TransferForm,
+    responses((status = 201, description = "It is moved", body = Done), Refusals))]
+pub(super) async fn transfer(caller: Caller, Body(form): Body<TransferForm>) -> Result<Reply, Problem> {
+    caller.carry_out(form.ask(&caller)?).await
 }

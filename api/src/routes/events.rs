@@ -1,4 +1,4 @@
-//! Server-sent events: `GET /sse/prices`, `/sse/candles` and `/sse/ticks`.
+//! Server-sent events: `GET /sse/prices`, `/sse/candles`, `/sse/ticks` and `/sse/markets`.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -14,8 +14,8 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::candles::interval;
-use crate::hub::{Message, Subject, Subscriptions};
-use crate::problem::{ErrorBody, Parameters, Problem};
+use crate::hub::{Channel, Message, Subject, Subscriptions};
+use crate::problem::{ErrorBody, Parameters, Problem, shown};
 use crate::state::{Shared, StreamPlace};
 
 /// Which assets.
@@ -39,6 +39,19 @@ pub(super) struct CandleEventsQuery {
     /// `1s`, `1m`, `5m`, `15m`, `1h` or `1d`; `1m` unless given.
     #[param(example = "1m")]
     interval: Option<String>,
+}
+
+/// Which channel of which of our own markets.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct MarketEventsQuery {
+    /// `trades`, `book` or `instruments`.
+    #[param(example = "book")]
+    channel: String,
+    /// Markets, separated by commas; all of them unless given.
+    #[param(example = "BTC,ETH")]
+    assets: Option<String>,
 }
 
 /// Composite prices as they are published: the current one of each asset first.
@@ -93,6 +106,28 @@ pub(super) async fn tick_events(
     stream_of(&state, assets.into_iter().map(Subject::Ticks).collect())
 }
 
+/// Our own markets: `trades`, `book` or `instruments`, the current state first, then each change.
+///
+/// Each event is named as the channel; its data is `{"channel":"book","asset":…,"data":…}` with the record of the
+/// topic. A client that is too slow for a book gets the whole book again.
+#[utoipa::path(get, path = "/sse/markets", tag = "streams", params(MarketEventsQuery), responses(
+    (status = 200, description = "The events", body = String, content_type = "text/event-stream"),
+    (status = 400, description = "The channel is not one of those", body = ErrorBody),
+    (status = 404, description = "A market is not one of ours", body = ErrorBody),
+    (status = 503, description = "Too many streams are open, or there is no exchange", body = ErrorBody),
+))]
+pub(super) async fn market_events(
+    State(state): State<Shared>,
+    Parameters(query): Parameters<MarketEventsQuery>,
+) -> Result<Response, Problem> {
+    let Some(channel) = Channel::MARKETS.into_iter().find(|channel| channel.as_str() == query.channel) else {
+        let message = format!("channel {:?} is not known: trades, book or instruments", shown(&query.channel));
+        return Err(Problem::bad_request("bad_channel", message));
+    };
+    let markets = state.markets(query.assets.as_deref())?;
+    stream_of(&state, markets.into_iter().map(|market| Subject::Market(channel, market)).collect())
+}
+
 /// A client's events. It is polled only while the connection takes more, and takes from the feeds only then.
 struct Events {
     state: Shared,
@@ -140,7 +175,7 @@ impl Events {
             }
             if let Some(taken) = self.subscriptions.take(&mut self.taken) {
                 if taken.missed > 0 {
-                    let asset = self.state.hub.symbol(taken.subject.asset());
+                    let asset = self.state.hub.symbol_of(taken.subject);
                     let (channel, missed) = (taken.subject.channel(), taken.missed);
                     let data = format!(r#"{{"channel":"{channel}","asset":"{asset}","missed":{missed}}}"#);
                     self.ready.push_back(format!("event: gap\ndata: {data}\n\n").into());

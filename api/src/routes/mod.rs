@@ -7,6 +7,7 @@ mod docs;
 mod events;
 mod health;
 mod metrics;
+mod operator;
 mod orders;
 mod page;
 mod prices;
@@ -14,6 +15,8 @@ mod refresh;
 mod registry;
 mod sockets;
 mod topics;
+mod trader_words;
+mod traders;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -56,17 +59,29 @@ pub(crate) fn all(limits: &Limits) -> Routes {
         .add(Access::Operate, Kind::Answer, routes!(refresh::refresh_price))
         .add(Access::Read, Kind::Answer, routes!(candles::get_candles))
         .add(Access::Trade, Kind::Answer, routes!(orders::place_order, orders::list_orders, orders::cancel_orders))
+        .add(Access::Trade, Kind::Answer, routes!(orders::place_pair))
+        .add(Access::Trade, Kind::Answer, routes!(orders::cancel_orders_after))
         .add(Access::Trade, Kind::Answer, routes!(orders::get_order, orders::amend_order, orders::cancel_order))
         .add(Access::Trade, Kind::Answer, routes!(account::get_account))
         .add(Access::Trade, Kind::Answer, routes!(account::get_portfolio))
-        .add(Access::Trade, Kind::Answer, routes!(account::deposit))
+        .add(Access::Administer, Kind::Answer, routes!(account::deposit))
         .add(Access::Trade, Kind::Answer, routes!(account::withdraw))
+        .add(Access::Administer, Kind::Answer, routes!(account::post_withdrawal))
+        .add(Access::Trade, Kind::Answer, routes!(account::void_withdrawal))
+        .add(Access::Trade, Kind::Answer, routes!(account::transfer))
+        .add(Access::Administer, Kind::Answer, routes!(operator::set_phase))
+        .add(Access::Administer, Kind::Answer, routes!(operator::kill_market))
+        .add(Access::Administer, Kind::Answer, routes!(operator::bust_trade))
+        .add(Access::Administer, Kind::Answer, routes!(operator::kill_account))
+        .add(Access::Administer, Kind::Answer, routes!(operator::limit_account))
+        .add(Access::Trade, Kind::Stream, routes!(traders::trade))
         .add(Access::Read, Kind::Answer, routes!(book::get_book))
         .add(Access::Read, Kind::Answer, routes!(book::list_markets))
         .add(Access::Read, Kind::Stream, routes!(sockets::open_socket))
         .add(Access::Read, Kind::Stream, routes!(events::price_events))
         .add(Access::Read, Kind::Stream, routes!(events::candle_events))
         .add(Access::Read, Kind::Stream, routes!(events::tick_events))
+        .add(Access::Read, Kind::Stream, routes!(events::market_events))
         .add(Access::Operate, Kind::Answer, routes!(topics::list_topics))
         .add(Access::Operate, Kind::Stream, routes!(topics::read_records))
         .add(Access::Open, Kind::Answer, routes!(health::get_health))

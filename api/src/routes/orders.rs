@@ -1,36 +1,63 @@
 //! `/orders`: place, look at, change, cancel.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::http::StatusCode;
-use model::exchange::{ClientOrderId, CommandBody, OrderRef, OrderView};
+use model::exchange::{ClientOrderId, CommandBody, ExecutionKind, OrderRef, OrderView, Reason};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::exchange::{AmendForm, Body, Caller, Done, OrderForm, OrderOutcome, instrument, order_ref};
+use crate::exchange::{
+    AmendForm, Ask, Body, Caller, CancelAfterForm, Done, OcoForm, OrderForm, OrderOutcome, OrderStatus, Refusals,
+    Reply, instrument, order_ref, status,
+};
 use crate::problem::{ErrorBody, Parameters, Problem, Segment};
 
-/// An open order with the client order id that placed it.
+/// How long an order that has just ended is waited for: its last execution is on its way through the log.
+const ENDED_WITHIN: Duration = Duration::from_secs(1);
+
+/// An order with the client order id that placed it.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct OpenOrder {
+pub(super) struct Order {
+    /// How it stands.
+    status: OrderStatus,
     #[serde(flatten)]
     #[schema(value_type = Object)]
     order: OrderView,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     client_order_id: Option<ClientOrderId>,
+    /// Why it was cancelled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    reason: Option<Reason>,
+}
+
+impl Order {
+    fn open((order, client_order_id): (OrderView, Option<ClientOrderId>)) -> Self {
+        Self { status: status(&order, false), order, client_order_id, reason: None }
+    }
 }
 
 /// The open orders of an account.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct OpenOrders {
     /// Newest first.
-    orders: Vec<OpenOrder>,
+    orders: Vec<Order>,
 }
 
 /// What goes with a cancel.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CancelQuery {
+    client_order_id: Option<String>,
+}
+
+/// What goes with a mass cancel.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CancelAllQuery {
     client_order_id: Option<String>,
     instrument: Option<String>,
 }
@@ -42,23 +69,21 @@ pub(super) struct CancelQuery {
 #[utoipa::path(post, path = "/orders", tag = "exchange",
     params(("X-Api-Key" = String, Header, description = "The account's key")),
     request_body = OrderForm,
-    responses(
-        (status = 201, description = "The order was taken in", body = OrderOutcome),
-        (status = 400, description = "The body is no order", body = ErrorBody),
-        (status = 401, description = "No key, or an unknown one", body = ErrorBody),
-        (status = 422, description = "Rejected: the reason is the code", body = ErrorBody),
-        (status = 429, description = "Too many commands; `Retry-After` says when to come back", body = ErrorBody),
-        (status = 503, description = "The exchange takes no commands: nothing was done", body = ErrorBody),
-        (status = 504, description = "`UNKNOWN`: send the same again", body = ErrorBody),
-    ))]
-pub(super) async fn place_order(
-    caller: Caller,
-    Body(form): Body<OrderForm>,
-) -> Result<(StatusCode, Json<OrderOutcome>), Problem> {
-    let (id, order) = form.read()?;
-    let sent_at = form.sent_at.as_deref();
-    let answer = caller.carry_out(caller.account(), Some(id.as_str()), sent_at, CommandBody::Place(order)).await?;
-    Ok((StatusCode::CREATED, Json(OrderOutcome::of(answer))))
+    responses((status = 201, description = "The order was taken in", body = OrderOutcome), Refusals))]
+pub(super) async fn place_order(caller: Caller, Body(form): Body<OrderForm>) -> Result<Reply, Problem> {
+    caller.carry_out(form.ask(caller.account())?).await
+}
+
+/// Places a pair of orders of which one cancels the other.
+///
+/// A limit order that rests and a stop beyond it, with one hold for both. Whichever trades, even in part, is set
+/// off or is cancelled ends the other. The outcome is the limit order's; the executions tell of both.
+#[utoipa::path(post, path = "/orders/oco", tag = "exchange",
+    params(("X-Api-Key" = String, Header, description = "The account's key")),
+    request_body = OcoForm,
+    responses((status = 201, description = "Both were taken in", body = OrderOutcome), Refusals))]
+pub(super) async fn place_pair(caller: Caller, Body(form): Body<OcoForm>) -> Result<Reply, Problem> {
+    caller.carry_out(form.ask(caller.account())?).await
 }
 
 /// The account's open orders, waiting stops included.
@@ -71,36 +96,51 @@ pub(super) async fn place_order(
 pub(super) async fn list_orders(caller: Caller) -> Result<Json<OpenOrders>, Problem> {
     let account = caller.account();
     let open: Vec<_> = caller.desk().view(|exchange| exchange.open_orders(account).collect())?;
-    let orders = open.into_iter().map(|(order, client_order_id)| OpenOrder { order, client_order_id }).collect();
-    Ok(Json(OpenOrders { orders }))
+    Ok(Json(OpenOrders { orders: open.into_iter().map(Order::open).collect() }))
 }
 
-/// One open order of the account.
+/// One order of the account, open or done.
+///
+/// Of those that are done, the newest 1,000 are kept; the topic `executions` has all of them for as long as it
+/// keeps its records.
 #[utoipa::path(get, path = "/orders/{id}", tag = "exchange",
     params(
         ("id" = String, Path, description = "The order's number, or `client:` and its client order id"),
         ("X-Api-Key" = String, Header, description = "The account's key"),
     ),
     responses(
-        (status = 200, description = "The order", body = OpenOrder),
+        (status = 200, description = "The order", body = Order),
         (status = 401, description = "No key, or an unknown one", body = ErrorBody),
-        (status = 404, description = "No open order of the account", body = ErrorBody),
+        (status = 404, description = "No such order of the account, or it was done long ago", body = ErrorBody),
     ))]
-pub(super) async fn get_order(caller: Caller, Segment(id): Segment) -> Result<Json<OpenOrder>, Problem> {
+pub(super) async fn get_order(caller: Caller, Segment(id): Segment) -> Result<Json<Order>, Problem> {
     let (account, order) = (caller.account(), order_ref(&id)?);
-    let found = caller.desk().view(|exchange| {
-        let id = match order {
-            OrderRef::Id(id) => id,
-            OrderRef::Client(client) => exchange.order_by_client(account, &client)?.id,
+    let (open, told) = caller.desk().view(|exchange| {
+        let open = match order {
+            OrderRef::Id(id) => exchange.order(id).filter(|(owner, _)| *owner == account).map(|(_, order)| order),
+            OrderRef::Client(client) => exchange.order_by_client(account, &client),
         };
-        let (_, order) = exchange.order(id).filter(|(owner, _)| *owner == account)?;
-        let client_order_id = exchange.open_orders(account).find(|(open, _)| open.id == id).and_then(|(_, id)| id);
-        Some(OpenOrder { order, client_order_id })
+        let open = open.map(|order| {
+            let client = exchange.open_orders(account).find(|(open, _)| open.id == order.id);
+            (order, client.and_then(|(_, id)| id))
+        });
+        (open, exchange.execution_sequence(account))
     })?;
-    found.map(Json).ok_or_else(|| {
-        let message = format!("account {account} has no open order {}: filled, cancelled or never placed", id);
-        Problem::new(StatusCode::NOT_FOUND, "unknown_order", message)
-    })
+    if let Some(open) = open {
+        return Ok(Json(Order::open(open)));
+    }
+    if let Some(feed) = caller.desk().accounts.of(account) {
+        feed.reach(told, ENDED_WITHIN).await;
+        if let Some(last) = feed.finished(&order)
+            && let Some(order) = last.order
+        {
+            let status = status(&order, last.kind == ExecutionKind::Cancelled);
+            let (client_order_id, reason) = (last.client_order_id, last.reason);
+            return Ok(Json(Order { status, order, client_order_id, reason }));
+        }
+    }
+    let message = format!("account {account} has no order {id}: it was never placed, or was done long ago");
+    Err(Problem::new(StatusCode::NOT_FOUND, "unknown_order", message))
 }
 
 /// Changes an open order's price or quantity.
@@ -112,26 +152,13 @@ pub(super) async fn get_order(caller: Caller, Segment(id): Segment) -> Result<Js
         ("X-Api-Key" = String, Header, description = "The account's key"),
     ),
     request_body = AmendForm,
-    responses(
-        (status = 200, description = "The order was changed", body = OrderOutcome),
-        (status = 400, description = "The body is no change", body = ErrorBody),
-        (status = 401, description = "No key, or an unknown one", body = ErrorBody),
-        (status = 403, description = "Another account's order", body = ErrorBody),
-        (status = 404, description = "No such open order", body = ErrorBody),
-        (status = 422, description = "Rejected: the reason is the code", body = ErrorBody),
-        (status = 429, description = "Too many commands; `Retry-After` says when to come back", body = ErrorBody),
-        (status = 503, description = "The exchange takes no commands: nothing was done", body = ErrorBody),
-        (status = 504, description = "`UNKNOWN`: send the same again", body = ErrorBody),
-    ))]
+    responses((status = 200, description = "The order was changed", body = OrderOutcome), Refusals))]
 pub(super) async fn amend_order(
     caller: Caller,
     Segment(id): Segment,
     Body(form): Body<AmendForm>,
-) -> Result<Json<OrderOutcome>, Problem> {
-    let body = form.read(order_ref(&id)?)?;
-    let (request, sent_at) = (form.client_order_id.as_deref(), form.sent_at.as_deref());
-    let answer = caller.carry_out(caller.account(), request, sent_at, body).await?;
-    Ok(Json(OrderOutcome::of(answer)))
+) -> Result<Reply, Problem> {
+    caller.carry_out(form.ask(caller.account(), order_ref(&id)?)?).await
 }
 
 /// Cancels an open order.
@@ -141,25 +168,14 @@ pub(super) async fn amend_order(
         ("client_order_id" = Option<String>, Query, description = "Names this cancel, so that it can be repeated"),
         ("X-Api-Key" = String, Header, description = "The account's key"),
     ),
-    responses(
-        (status = 200, description = "The order is cancelled", body = OrderOutcome),
-        (status = 401, description = "No key, or an unknown one", body = ErrorBody),
-        (status = 403, description = "Another account's order", body = ErrorBody),
-        (status = 404, description = "No such open order", body = ErrorBody),
-        (status = 503, description = "The exchange takes no commands: nothing was done", body = ErrorBody),
-        (status = 504, description = "`UNKNOWN`: send the same again", body = ErrorBody),
-    ))]
+    responses((status = 200, description = "The order is cancelled", body = OrderOutcome), Refusals))]
 pub(super) async fn cancel_order(
     caller: Caller,
     Segment(id): Segment,
     Parameters(query): Parameters<CancelQuery>,
-) -> Result<Json<OrderOutcome>, Problem> {
-    if query.instrument.is_some() {
-        return Err(Problem::bad_request("bad_query", "instrument goes with DELETE /orders only"));
-    }
+) -> Result<Reply, Problem> {
     let body = CommandBody::Cancel { order: order_ref(&id)? };
-    let answer = caller.carry_out(caller.account(), query.client_order_id.as_deref(), None, body).await?;
-    Ok(Json(OrderOutcome::of(answer)))
+    caller.carry_out(Ask::new(caller.account(), body).named(query.client_order_id.as_deref(), None)?).await
 }
 
 /// Cancels all open orders of the account, everywhere or in one market.
@@ -169,18 +185,23 @@ pub(super) async fn cancel_order(
         ("client_order_id" = Option<String>, Query, description = "Names this cancel, so that it can be repeated"),
         ("X-Api-Key" = String, Header, description = "The account's key"),
     ),
-    responses(
-        (status = 200, description = "They are cancelled", body = Done),
-        (status = 401, description = "No key, or an unknown one", body = ErrorBody),
-        (status = 422, description = "Rejected: the reason is the code", body = ErrorBody),
-        (status = 503, description = "The exchange takes no commands: nothing was done", body = ErrorBody),
-        (status = 504, description = "`UNKNOWN`: send the same again", body = ErrorBody),
-    ))]
+    responses((status = 200, description = "They are cancelled", body = Done), Refusals))]
 pub(super) async fn cancel_orders(
     caller: Caller,
-    Parameters(query): Parameters<CancelQuery>,
-) -> Result<Json<Done>, Problem> {
+    Parameters(query): Parameters<CancelAllQuery>,
+) -> Result<Reply, Problem> {
     let body = CommandBody::CancelAll { instrument: instrument(query.instrument.as_deref())? };
-    let answer = caller.carry_out(caller.account(), query.client_order_id.as_deref(), None, body).await?;
-    Ok(Json(Done::of(answer, true)))
+    caller.carry_out(Ask::new(caller.account(), body).named(query.client_order_id.as_deref(), None)?).await
+}
+
+/// Cancels all open orders of the account after a time, unless this is called again before: a dead-man timer.
+///
+/// The deadline is a record in the log and is kept across restarts: one that passed while the exchange was away
+/// takes effect as soon as it runs again. An account has one timer.
+#[utoipa::path(post, path = "/orders/cancel-all-after", tag = "exchange",
+    params(("X-Api-Key" = String, Header, description = "The account's key")),
+    request_body = CancelAfterForm,
+    responses((status = 200, description = "The timer is set, or stopped", body = Done), Refusals))]
+pub(super) async fn cancel_orders_after(caller: Caller, Body(form): Body<CancelAfterForm>) -> Result<Reply, Problem> {
+    caller.carry_out(form.ask(caller.account())?).await
 }

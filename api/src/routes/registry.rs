@@ -14,7 +14,7 @@ use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter, UtoipaMethodRouterE
 use crate::problem::Problem;
 use crate::state::Shared;
 
-/// What it takes to call a route. Routes that trade ask for a key; until the others do, whoever reaches the
+/// What it takes to call a route. Routes of the exchange ask for a key; until the others do, whoever reaches the
 /// loopback address may do all of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Access {
@@ -26,6 +26,8 @@ pub enum Access {
     Trade,
     /// The right to operate the pipeline or look inside.
     Operate,
+    /// An operator's key on the exchange.
+    Administer,
 }
 
 /// Whether a route's answer ends.

@@ -60,6 +60,8 @@ async fn every_route_of_the_table_is_there() {
     let mut open = 0;
     for route in api::routes() {
         let path = route.path.replace("{asset}", "BTC").replace("{topic}", "none").replace("{file}", "none");
+        let path =
+            path.replace("{transfer}", "1").replace("{id}", "1").replace("{symbol}", "BTC").replace("{account}", "1");
         let method = route.method.parse().unwrap();
         let response = harness.client.request(method, harness.url(&path)).send().await.unwrap();
         let (status, is_stream) = (response.status().as_u16(), path.starts_with("/sse/"));

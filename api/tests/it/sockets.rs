@@ -109,8 +109,9 @@ async fn wrong_messages_are_answered_and_the_socket_goes_on() {
     let harness = Harness::with(store, |config| config.limits.subscriptions_max = 4).await;
     let mut socket = Socket::open(&harness).await;
     let errors = [
-        (json!({"op": "subscribe"}), "bad_channel", "prices, candles or ticks"),
-        (json!({"op": "subscribe", "channel": "trades"}), "bad_message", "trades"),
+        (json!({"op": "subscribe"}), "bad_channel", "prices, candles, ticks"),
+        (json!({"op": "subscribe", "channel": "moods"}), "bad_message", "moods"),
+        (json!({"op": "subscribe", "channel": "trades"}), "no_exchange", "without an exchange"),
         (json!({"op": "subscribe", "channel": "prices", "assets": ["XRP"]}), "unknown_asset", "XRP"),
         (json!({"op": "subscribe", "channel": "prices", "assets": []}), "bad_assets", "empty"),
         (json!({"op": "subscribe", "channel": "prices", "interval": "1m"}), "bad_interval", "for candles"),

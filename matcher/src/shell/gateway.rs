@@ -21,6 +21,26 @@ use crate::exchange::Exchange;
 /// Commands that wait to be written, at most; further callers are told to come back.
 const QUEUE_MAX: usize = 16_384;
 
+/// The two ways to the log. Commands of one way keep their order; one way does not wait for the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    /// For what needs room in the log.
+    Orders,
+    /// For what makes the exchange smaller: it may use the reserve of a full disk.
+    Cancels,
+}
+
+impl Lane {
+    /// The way that a command takes.
+    pub const fn of(body: &CommandBody) -> Self {
+        use CommandBody::{Cancel, CancelAll, CancelAllAfter, Kill};
+        match body {
+            Cancel { .. } | CancelAll { .. } | CancelAllAfter { .. } | Kill { .. } => Self::Cancels,
+            _ => Self::Orders,
+        }
+    }
+}
+
 /// Why a caller has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GatewayError {
@@ -128,9 +148,10 @@ impl Gateway {
             Phase::Waiting => return Err(GatewayError::NotLive("the log is away")),
             Phase::Stopped => return Err(GatewayError::NotLive("it has stopped")),
         }
-        let cancels =
-            matches!(body, CommandBody::Cancel { .. } | CommandBody::CancelAll { .. } | CommandBody::Kill { .. });
-        let queue = if cancels { &self.reserve } else { &self.normal };
+        let queue = match Lane::of(&body) {
+            Lane::Orders => &self.normal,
+            Lane::Cancels => &self.reserve,
+        };
         let (waiter, receipt) = oneshot::channel();
         match queue.try_send(Submission { account, request, sent_at, body, waiter }) {
             Ok(()) => Ok(Receipt(receipt)),

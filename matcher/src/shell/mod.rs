@@ -30,7 +30,7 @@ use self::core::ShellCore;
 use self::hooks::ShellHooks;
 use crate::exchange::OutputTopic;
 
-pub use gateway::{Answer, Gateway, GatewayError, Receipt};
+pub use gateway::{Answer, Gateway, GatewayError, Lane, Receipt};
 
 /// Time between two `Clock` records: how exactly deadlines and expiries are kept.
 pub const CLOCK_EVERY: Duration = Duration::from_millis(100);
