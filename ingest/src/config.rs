@@ -28,6 +28,8 @@ pub struct SourceConfig {
     pub quotes_from: QuotesFrom,
     /// How often tickers are polled.
     pub poll_every: Duration,
+    /// Longest pause between attempts to connect.
+    pub backoff_max: Duration,
     /// Budgets, watchdog times and pings.
     pub rules: Rules,
 }
@@ -59,6 +61,7 @@ impl SourceConfig {
             channels: connector.channels().to_vec(),
             quotes_from: connector.quotes_from(),
             poll_every: Duration::from_secs(60),
+            backoff_max: Duration::from_secs(30),
             rules,
         })
     }

@@ -11,8 +11,11 @@ struct Need {
     why: &'static str,
 }
 
-const NEEDS: [Need; 1] =
-    [Need { program: "redis-server", package: "redis-server", why: "the Redis cache, killed and restarted mid-run" }];
+const NEEDS: [Need; 3] = [
+    Need { program: "redis-server", package: "redis-server", why: "the Redis cache, killed and restarted mid-run" },
+    Need { program: "chromium", package: "chromium", why: "the live page in a real browser" },
+    Need { program: "chromedriver", package: "chromium-driver", why: "drives that browser" },
+];
 
 /// Installs what is missing; says what is there.
 pub(crate) fn run() -> Result<()> {

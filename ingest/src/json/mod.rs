@@ -59,10 +59,17 @@ impl<'a> Reader<'a> {
     /// [`Refusal::NotUtf8`].
     #[inline]
     pub fn new(frame: &'a [u8]) -> Result<Self> {
-        match std::str::from_utf8(frame) {
+        match simdutf8::basic::from_utf8(frame) {
             Ok(_) => Ok(Self { bytes: frame, at: 0, depth: 0 }),
-            Err(error) => Err(Refusal::NotUtf8 { at: error.valid_up_to() }.into()),
+            Err(_) => Err(Self::not_utf8(frame)),
         }
+    }
+
+    /// The quick check says only that something is wrong; this one says where.
+    #[cold]
+    fn not_utf8(frame: &[u8]) -> DecodeError {
+        let at = std::str::from_utf8(frame).map_or_else(|error| error.valid_up_to(), |_| frame.len());
+        Refusal::NotUtf8 { at }.into()
     }
 
     /// The next byte that is not white space, left in place.

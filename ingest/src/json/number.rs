@@ -8,6 +8,8 @@ use crate::refusal::Refusal;
 /// Eight ASCII digits.
 const ZEROS: u64 = u64::from_le_bytes(*b"00000000");
 const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
+/// Powers of ten.
+const TENS: [u64; 9] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
 
 /// How many of the eight bytes, from the first, are ASCII digits.
 #[inline]
@@ -99,8 +101,22 @@ impl<'a> Reader<'a> {
     pub fn unsigned(&mut self, field: &'static str) -> Result<u64> {
         let quoted = self.peek()? == b'"';
         let start = self.at + usize::from(quoted);
-        let mut value: u64 = 0;
-        let mut at = start;
+        let (mut value, mut at): (u64, usize) = (0, start);
+        // Ids and times have 10 to 16 digits: eight at a time, then what is left.
+        while at - start < 16
+            && let Some(chunk) = self.bytes.get(at..).and_then(<[u8]>::first_chunk::<8>)
+        {
+            let chunk = u64::from_le_bytes(*chunk);
+            let digits = leading_digits(chunk);
+            if digits > 0 {
+                let aligned = if digits == 8 { chunk } else { chunk << (64 - 8 * digits) | ZEROS >> (8 * digits) };
+                value = value * TENS[digits as usize] + eight_digits(aligned);
+                at += digits as usize;
+            }
+            if digits < 8 {
+                break;
+            }
+        }
         while let Some(digit) = self.bytes.get(at).map(|byte| byte.wrapping_sub(b'0'))
             && digit <= 9
         {

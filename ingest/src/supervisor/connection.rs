@@ -93,7 +93,7 @@ pub(super) fn spawn(
 
 impl Connection {
     async fn run(mut self, stop: CancellationToken) {
-        let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(30));
+        let mut backoff = Backoff::new(Duration::from_millis(250), self.source.backoff_max);
         loop {
             let began = Instant::now();
             let end = self.attempt(&stop).await;

@@ -8,7 +8,7 @@ use model::topic::DEAD_LETTERS;
 use model::{TickBody, TickFlags};
 use tokio_util::sync::CancellationToken;
 
-use crate::sockets::{read_all, test_log, ticks};
+use crate::stage::{read_all, test_log, ticks};
 
 fn config(files: Vec<PathBuf>, speed: Speed) -> ReplayConfig {
     let instruments = ["BTC-USDT".parse().unwrap(), "ETH-USDT".parse().unwrap()];

@@ -14,7 +14,7 @@ use sim::{Config, VenueConfig, VenueKind, Venues};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::sockets::{TestLog, test_log, ticks};
+use crate::stage::{TestLog, test_log, ticks};
 
 /// A log whose appenders of `ticks` wait while the gate is shut.
 #[derive(Debug)]

@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod browser;
 mod commands;
 mod kill;
+mod page;
 mod program;
 mod refusals;

@@ -50,7 +50,7 @@ impl VenueKind {
             Self::Okx => "okx",
             Self::Bybit => "bybit",
             Self::Bitstamp => "bitstamp",
-            Self::CoinbaseAdvanced => "coinbase_adv",
+            Self::CoinbaseAdvanced => "coinbase_advanced",
         }
     }
 

@@ -101,7 +101,7 @@ const PINNED: [(VenueKind, usize, u64); 7] = [
     (VenueKind::Okx, 470, 0xbef5_594f_fe2b_e554),
     (VenueKind::Bybit, 590, 0x129e_7fdf_053f_975e),
     (VenueKind::Bitstamp, 1525, 0xf036_35c6_8a00_2820),
-    (VenueKind::CoinbaseAdvanced, 225, 0x840b_27ec_fb80_6156),
+    (VenueKind::CoinbaseAdvanced, 220, 0x7ee6_3acf_f5e4_6436),
 ];
 
 #[test]

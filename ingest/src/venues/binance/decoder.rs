@@ -1,6 +1,6 @@
 //! Stream frames into ticks.
 
-use model::{Channel, Price, Quantity, Quote, Side, TickBody, Trade, TradeId, UnixNanos};
+use model::{Channel, Price, Quantity, Quote, Side, TickBody, TickFlags, Trade, TradeId, UnixNanos};
 
 use super::depth::{Depth, Step};
 use crate::book::{Levels, Top};
@@ -172,7 +172,7 @@ impl BinanceDecoder {
                 let top = state.depth.top();
                 if state.advance(top, last) {
                     let quote = top.quote(self.symbols.venue(), self.symbols.instrument(place), last);
-                    out.tick(Some(time), TickBody::Quote(quote));
+                    out.flagged(Some(time), TickFlags::FROM_BOOK, TickBody::Quote(quote));
                 }
             }
             Step::Old => out.duplicates += 1,
@@ -202,7 +202,7 @@ impl BinanceDecoder {
                 if state.advance(top, id) {
                     // The snapshot carries no time.
                     let quote = top.quote(self.symbols.venue(), self.symbols.instrument(place), id);
-                    out.tick(None, TickBody::Quote(quote));
+                    out.flagged(None, TickFlags::FROM_BOOK, TickBody::Quote(quote));
                 }
             }
             Step::Waiting { .. } => out.signal(Signal::NeedSnapshot(place)),

@@ -1,6 +1,6 @@
 //! Stream frames into ticks.
 
-use model::{Channel, Price, Quantity, Side, TickBody, Trade, TradeId, UnixNanos};
+use model::{Channel, Price, Quantity, Side, TickBody, TickFlags, Trade, TradeId, UnixNanos};
 
 use super::orders::{OrderBook, OrderEvent, Taken, event_id, read_snapshot};
 use crate::book::{Book, Levels, Top};
@@ -105,7 +105,7 @@ impl BitstampDecoder {
         // Each one replaces the last, so an older one is of no use.
         if time >= state.book_time {
             state.book_time = time;
-            self.quote(place, top, time, out);
+            self.quote(place, top, time, 0, out);
         }
         Ok(FrameKind::Data)
     }
@@ -127,7 +127,7 @@ impl BitstampDecoder {
                     // Orders that match are taken out one event later; only a whole book of others is wrong.
                     return Ok(FrameKind::Data);
                 }
-                self.quote(place, top, event.time, out);
+                self.quote(place, top, event.time, TickFlags::FROM_BOOK, out);
             }
             Taken::Waits(true) => out.signal(Signal::NeedSnapshot(place)),
             Taken::Waits(false) => {}
@@ -141,14 +141,14 @@ impl BitstampDecoder {
         Ok(FrameKind::Data)
     }
 
-    fn quote(&mut self, place: u16, top: Top, time: UnixNanos, out: &mut Output) {
+    fn quote(&mut self, place: u16, top: Top, time: UnixNanos, flags: u8, out: &mut Output) {
         let state = &mut self.instruments[place as usize];
         if state.top != top {
             state.top = top;
             // The venue numbers no books; time, in microseconds, orders them.
             let sequence = u64::try_from(time.0 / 1_000).unwrap_or(0);
             let quote = top.quote(self.symbols.venue(), self.symbols.instrument(place), sequence);
-            out.tick(Some(time), TickBody::Quote(quote));
+            out.flagged(Some(time), flags, TickBody::Quote(quote));
         }
     }
 }

@@ -104,7 +104,7 @@ impl BybitDecoder {
         state.best_update = update;
         let mut book = Book::default();
         book.load(&self.levels);
-        self.quote(place, book.top(), update, time, out);
+        self.quote(place, book.top(), update, (time, 0), out);
         Ok(FrameKind::Data)
     }
 
@@ -147,7 +147,7 @@ impl BybitDecoder {
             Self::break_book(state, place, 0, out);
             return Ok(FrameKind::Data);
         }
-        self.quote(place, top, update, time, out);
+        self.quote(place, top, update, (time, TickFlags::FROM_BOOK), out);
         Ok(FrameKind::Data)
     }
 
@@ -159,12 +159,12 @@ impl BybitDecoder {
         out.signal(Signal::Resubscribe(Feed::new(place, Channel::Quotes)));
     }
 
-    fn quote(&mut self, place: u16, top: Top, sequence: u64, time: UnixNanos, out: &mut Output) {
+    fn quote(&mut self, place: u16, top: Top, sequence: u64, (time, flags): (UnixNanos, u8), out: &mut Output) {
         let state = &mut self.instruments[place as usize];
         if state.top != top {
             state.top = top;
             let quote = top.quote(self.symbols.venue(), self.symbols.instrument(place), sequence);
-            out.tick(Some(time), TickBody::Quote(quote));
+            out.flagged(Some(time), flags, TickBody::Quote(quote));
         }
     }
 }

@@ -238,7 +238,7 @@ impl CoinbaseDecoder {
         let sequence = state.sequence;
         if state.advance(top, sequence) {
             let quote = top.quote(self.symbols.venue(), self.symbols.instrument(place), 0);
-            out.tick(fields.time, TickBody::Quote(quote));
+            out.flagged(fields.time, TickFlags::FROM_BOOK, TickBody::Quote(quote));
         }
         Ok(FrameKind::Data)
     }

@@ -145,7 +145,7 @@ impl AdvancedDecoder {
                 Self::break_book(state, event.place, 0, out);
                 continue;
             }
-            self.quote(event.place, top, event.time, out);
+            self.quote(event.place, top, event.time, TickFlags::FROM_BOOK, out);
         }
         Ok(FrameKind::Data)
     }
@@ -175,7 +175,7 @@ impl AdvancedDecoder {
             if self.wants_best {
                 out.saw(place, Channel::Quotes);
                 if !top.crossed() {
-                    self.quote(place, top, time, out);
+                    self.quote(place, top, time, 0, out);
                 }
             }
             if self.wants_ticker && self.instruments[place as usize].tickers.is_due(ts_recv) {
@@ -197,13 +197,13 @@ impl AdvancedDecoder {
         FrameKind::Heartbeat
     }
 
-    fn quote(&mut self, place: u16, top: Top, time: Option<UnixNanos>, out: &mut Output) {
+    fn quote(&mut self, place: u16, top: Top, time: Option<UnixNanos>, flags: u8, out: &mut Output) {
         let state = &mut self.instruments[place as usize];
         if state.top != top {
             state.top = top;
             let sequence = self.sequence.unwrap_or(0);
             let quote = top.quote(self.symbols.venue(), self.symbols.instrument(place), sequence);
-            out.tick(time, TickBody::Quote(quote));
+            out.flagged(time, flags, TickBody::Quote(quote));
         }
     }
 }

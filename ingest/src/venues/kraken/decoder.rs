@@ -105,18 +105,18 @@ impl KrakenDecoder {
                 out.signal(Signal::Recovered(Feed::new(place, Channel::Quotes)));
             }
             let top = state.book.top();
-            self.quote(place, top, time, out);
+            self.quote(place, top, time, TickFlags::FROM_BOOK, out);
         }
         Ok(FrameKind::Data)
     }
 
-    fn quote(&mut self, place: u16, top: Top, time: Option<UnixNanos>, out: &mut Output) {
+    fn quote(&mut self, place: u16, top: Top, time: Option<UnixNanos>, flags: u8, out: &mut Output) {
         let state = &mut self.instruments[place as usize];
         if state.top != top {
             state.top = top;
             // The venue numbers neither books nor tickers.
             let quote = top.quote(self.symbols.venue(), self.symbols.instrument(place), 0);
-            out.tick(time, TickBody::Quote(quote));
+            out.flagged(time, flags, TickBody::Quote(quote));
         }
     }
 
@@ -130,7 +130,7 @@ impl KrakenDecoder {
             out.saw(place, Channel::Ticker);
             if self.wants_best {
                 out.saw(place, Channel::Quotes);
-                self.quote(place, top, time, out);
+                self.quote(place, top, time, 0, out);
             }
             if self.wants_ticker && self.instruments[place as usize].tickers.is_due(ts_recv) {
                 let (venue, instrument) = (self.symbols.venue(), self.symbols.instrument(place));

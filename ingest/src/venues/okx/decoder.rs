@@ -1,6 +1,6 @@
 //! Stream frames into ticks.
 
-use model::{Channel, Side, TickBody, Trade, TradeId, UnixNanos};
+use model::{Channel, Side, TickBody, TickFlags, Trade, TradeId, UnixNanos};
 
 use crate::book::{Book, Levels, Top};
 use crate::connector::Plan;
@@ -113,7 +113,7 @@ impl OkxDecoder {
                 continue;
             }
             state.best_sequence = update.sequence;
-            self.quote(place, book.top(), update.sequence, update.time, out);
+            self.quote(place, book.top(), &update, 0, out);
         }
         self.updates = updates;
         Ok(FrameKind::Data)
@@ -149,7 +149,7 @@ impl OkxDecoder {
                 Self::break_book(state, place, out);
                 continue;
             }
-            self.quote(place, top, update.sequence, update.time, out);
+            self.quote(place, top, &update, TickFlags::FROM_BOOK, out);
         }
         self.updates = updates;
         Ok(FrameKind::Data)
@@ -164,13 +164,13 @@ impl OkxDecoder {
         out.signal(Signal::Resubscribe(Feed::new(place, Channel::Quotes)));
     }
 
-    fn quote(&mut self, place: u16, top: Top, sequence: i64, time: UnixNanos, out: &mut Output) {
+    fn quote(&mut self, place: u16, top: Top, update: &Update, flags: u8, out: &mut Output) {
         let state = &mut self.instruments[place as usize];
         if state.top != top {
             state.top = top;
-            let sequence = u64::try_from(sequence).unwrap_or(0);
+            let sequence = u64::try_from(update.sequence).unwrap_or(0);
             let quote = top.quote(self.symbols.venue(), self.symbols.instrument(place), sequence);
-            out.tick(Some(time), TickBody::Quote(quote));
+            out.flagged(Some(update.time), flags, TickBody::Quote(quote));
         }
     }
 
