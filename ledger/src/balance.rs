@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use model::Volume;
-use model::exchange::{AccountId, Asset, Posting, PostingKind};
+use model::exchange::{AccountId, Asset, PostingKind};
 
+use crate::entry::Entry;
 use crate::table::Paged;
 
 /// An asset's dense number.
@@ -161,34 +161,35 @@ impl Ledger {
 
     /// Moves one balance and says so. The only place where balances change.
     #[inline]
-    fn post(&mut self, to: Movement, journal: &mut Vec<Posting>) {
+    fn post(&mut self, to: Movement, journal: &mut Vec<Entry>) {
         let Movement { account, asset, kind, available, held, reference } = to;
         let balance = self.table.get_mut(asset.0 as usize, account.0);
         balance.available += available;
         balance.held += held;
         let after = *balance;
-        assert!(
-            after.available >= 0 && after.held >= 0,
-            "{account:?} would have {} available and {} held of {}",
-            after.available,
-            after.held,
-            self.names[asset.0 as usize]
-        );
+        if (after.available | after.held) < 0 {
+            self.overdrawn(account, asset, after);
+        }
         let totals = &mut self.totals[asset.0 as usize];
         totals.available += available;
         totals.held += held;
-        journal.push(Posting {
+        journal.push(Entry {
             transfer: self.transfers,
             account,
-            asset: self.names[asset.0 as usize],
+            asset,
             kind,
-            amount: Volume::from_raw(available + held),
-            held_change: Volume::from_raw(held),
-            available: Volume::from_raw(after.available),
-            held: Volume::from_raw(after.held),
-            order_id: reference.order,
-            trade_id: reference.trade,
+            available_change: available,
+            held_change: held,
+            available: after.available,
+            held: after.held,
+            order: reference.order,
+            trade: reference.trade,
         });
+    }
+
+    #[cold]
+    fn overdrawn(&self, account: AccountId, asset: AssetId, after: Balance) -> ! {
+        panic!("{account:?} would have {after:?} of {}", self.names[asset.0 as usize]);
     }
 
     /// Balances plus holds equal deposits minus withdrawals.
@@ -208,7 +209,7 @@ impl Ledger {
     }
 
     /// Takes `amount` in from outside.
-    pub fn deposit(&mut self, account: AccountId, asset: AssetId, amount: i128, journal: &mut Vec<Posting>) {
+    pub fn deposit(&mut self, account: AccountId, asset: AssetId, amount: i128, journal: &mut Vec<Entry>) {
         assert!(amount > 0);
         self.transfers += 1;
         self.totals[asset.0 as usize].external += amount;
@@ -229,7 +230,7 @@ impl Ledger {
         account: AccountId,
         asset: AssetId,
         amount: i128,
-        journal: &mut Vec<Posting>,
+        journal: &mut Vec<Entry>,
     ) -> Result<(), Short> {
         assert!(amount > 0);
         self.need(account, asset, amount)?;
@@ -254,7 +255,7 @@ impl Ledger {
         to: AccountId,
         asset: AssetId,
         amount: i128,
-        journal: &mut Vec<Posting>,
+        journal: &mut Vec<Entry>,
     ) -> Result<(), Short> {
         self.exchange(&[(from, to, asset, amount)], PostingKind::Transfer, Reference::default(), journal)
     }
@@ -269,7 +270,7 @@ impl Ledger {
         moves: &[(AccountId, AccountId, AssetId, i128)],
         kind: PostingKind,
         reference: Reference,
-        journal: &mut Vec<Posting>,
+        journal: &mut Vec<Entry>,
     ) -> Result<(), Short> {
         for (at, (from, _, asset, _)) in moves.iter().enumerate() {
             let same = moves[at..].iter().filter(|other| other.0 == *from && other.2 == *asset);
@@ -298,7 +299,7 @@ impl Ledger {
         asset: AssetId,
         amount: i128,
         reference: Reference,
-        journal: &mut Vec<Posting>,
+        journal: &mut Vec<Entry>,
     ) -> Result<(), Short> {
         self.need(account, asset, amount)?;
         if amount != 0 {
@@ -321,7 +322,7 @@ impl Ledger {
         asset: AssetId,
         amount: i128,
         reference: Reference,
-        journal: &mut Vec<Posting>,
+        journal: &mut Vec<Entry>,
     ) {
         if amount != 0 {
             self.transfers += 1;
@@ -336,7 +337,7 @@ impl Ledger {
     /// # Panics
     /// When a hold does not cover its side, which the holder of the orders has to see to.
     #[inline]
-    pub fn settle(&mut self, trade: &Settlement, house: AccountId, journal: &mut Vec<Posting>) {
+    pub fn settle(&mut self, trade: &Settlement, house: AccountId, journal: &mut Vec<Entry>) {
         self.transfers += 1;
         let bought = Reference { order: trade.buy_order, trade: trade.trade };
         let sold = Reference { order: trade.sell_order, trade: trade.trade };
@@ -380,7 +381,7 @@ impl Ledger {
         account: AccountId,
         asset: AssetId,
         amount: i128,
-        journal: &mut Vec<Posting>,
+        journal: &mut Vec<Entry>,
     ) -> Result<Option<u64>, Short> {
         assert!(amount > 0);
         self.need(account, asset, amount)?;
@@ -398,7 +399,7 @@ impl Ledger {
     }
 
     /// Lets a pending withdrawal out (`post`) or frees its hold; none when there is no such withdrawal.
-    pub fn settle_withdrawal(&mut self, transfer: u64, post: bool, journal: &mut Vec<Posting>) -> Option<Pending> {
+    pub fn settle_withdrawal(&mut self, transfer: u64, post: bool, journal: &mut Vec<Entry>) -> Option<Pending> {
         let pending = self.pending.remove(&transfer)?;
         let Pending { account, asset, amount } = pending;
         if post {
@@ -419,17 +420,6 @@ impl Ledger {
     /// What pending withdrawals hold of an asset.
     pub fn held_by_pending(&self, asset: AssetId) -> i128 {
         self.pending.values().filter(|pending| pending.asset == asset).map(|pending| pending.amount).sum()
-    }
-
-    /// A copy that shares its memory until it is written to.
-    pub fn share(&mut self) -> Self {
-        Self {
-            names: self.names.clone(),
-            totals: self.totals.clone(),
-            table: self.table.share(),
-            pending: self.pending.clone(),
-            transfers: self.transfers,
-        }
     }
 
     /// Adds everything up again and compares with the sums kept on the way.
@@ -477,7 +467,7 @@ mod tests {
     const ALICE: AccountId = AccountId(1);
     const BOB: AccountId = AccountId(2);
 
-    fn ledger() -> (Ledger, AssetId, AssetId, Vec<Posting>) {
+    fn ledger() -> (Ledger, AssetId, AssetId, Vec<Entry>) {
         let mut ledger = Ledger::default();
         let base = ledger.add_asset("BTC".parse().expect("a name")).expect("room");
         let quote = ledger.add_asset("USDT".parse().expect("a name")).expect("room");
@@ -512,9 +502,9 @@ mod tests {
         assert_eq!(ledger.balance(ALICE, quote), Balance { available: 394, held: 0 });
         assert_eq!(ledger.balance(BOB, quote), Balance { available: 597, held: 0 });
         assert_eq!(ledger.balance(AccountId::HOUSE, quote).available, 9);
-        for asset in ["BTC", "USDT"] {
-            let these = journal.iter().filter(|posting| posting.asset.as_str() == asset);
-            assert_eq!(these.map(|posting| posting.amount.raw()).sum::<i128>(), 0, "{asset}");
+        for asset in [base, quote] {
+            let these = journal.iter().filter(|entry| entry.asset == asset);
+            assert_eq!(these.map(Entry::amount).sum::<i128>(), 0, "{asset:?}");
         }
         ledger.verify();
     }

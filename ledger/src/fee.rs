@@ -19,15 +19,28 @@ fn ceil(value: i128) -> i128 {
     }
 }
 
+/// `notional * bps` where it is small, as it nearly always is: words are many times quicker than wide numbers.
+#[inline]
+fn narrow(notional: i128, bps: u16) -> Option<i64> {
+    let product = i64::try_from(notional).ok()?.checked_mul(i64::from(bps))?;
+    (product < i64::MAX - 2 * WHOLE as i64 && product >= 0).then_some(product)
+}
+
 impl FeeMeter {
     /// The fee on a fill of `notional` at `bps`, in the units of `notional`.
     #[inline]
     pub fn charge(&mut self, notional: i128, bps: u16) -> i128 {
-        let due = notional * i128::from(bps) - i128::from(self.0);
-        if due <= 0 {
-            self.0 = (-due) as u16;
-            return 0;
+        if let Some(due) = narrow(notional, bps) {
+            let due = due - i64::from(self.0);
+            if due <= 0 {
+                self.0 = (-due) as u16;
+                return 0;
+            }
+            let fee = (due as u64).div_ceil(WHOLE as u64);
+            self.0 = (fee * WHOLE as u64 - due as u64) as u16;
+            return i128::from(fee);
         }
+        let due = notional * i128::from(bps) - i128::from(self.0);
         let fee = ceil(due);
         self.0 = (fee * WHOLE - due) as u16;
         fee
@@ -36,7 +49,10 @@ impl FeeMeter {
     /// The most that fills of `notional` in all can still be charged at `bps` or less.
     #[inline]
     pub fn reserve(self, notional: i128, bps: u16) -> i128 {
-        ceil((notional * i128::from(bps) - i128::from(self.0)).max(0))
+        match narrow(notional, bps) {
+            Some(due) => i128::from(((due - i64::from(self.0)).max(0) as u64).div_ceil(WHOLE as u64)),
+            None => ceil((notional * i128::from(bps) - i128::from(self.0)).max(0)),
+        }
     }
 
     /// The meter as a number, for snapshots.

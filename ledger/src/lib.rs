@@ -5,16 +5,18 @@
 //! builds too.
 
 mod balance;
+mod chunks;
+mod entry;
 mod fee;
 mod muldiv;
 mod position;
-mod shared;
 pub mod snapshot;
 mod table;
 
 pub use balance::{AssetId, AssetTotals, Balance, Ledger, Pending, Reference, Settlement, Short};
+pub use chunks::Chunks;
+pub use entry::Entry;
 pub use fee::FeeMeter;
 pub use muldiv::mul_div;
 pub use position::{Position, Positions};
-pub use shared::Shared;
 pub use table::Paged;

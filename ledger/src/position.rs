@@ -72,9 +72,10 @@ impl Positions {
         self.table.get(market, account.0)
     }
 
-    /// A copy that shares its memory until it is written to.
-    pub fn share(&mut self) -> Self {
-        Self { table: self.table.share() }
+    /// Asks the processor to fetch an account's position before it is needed.
+    #[inline]
+    pub fn prefetch(&self, market: usize, account: AccountId) {
+        self.table.prefetch(market, account.0);
     }
 
     /// Takes a trade in, as [`Position::trade`] does.

@@ -9,9 +9,9 @@ use model::exchange::{
 use model::{Instrument, Name, Price, Quantity, Side, UnixNanos};
 
 use crate::balance::{AssetId, AssetTotals, Balance, Ledger, Pending};
+use crate::chunks::Chunks;
 use crate::fee::FeeMeter;
 use crate::position::{Position, Positions};
-use crate::shared::Shared;
 use crate::table::Paged;
 
 /// Bytes that are no state.
@@ -152,7 +152,7 @@ impl<T: State> State for Vec<T> {
     }
 }
 
-impl<T: State + Copy, const CHUNK: usize> State for Shared<T, CHUNK> {
+impl<T: State + Copy, const CHUNK: usize> State for Chunks<T, CHUNK> {
     fn put(&self, out: &mut Vec<u8>) {
         u32::try_from(self.len()).expect("state has fewer than 2^32 of anything").put(out);
         for item in self.iter() {

@@ -1,6 +1,6 @@
 //! A table by column and row that holds only the pages that are used.
 
-use crate::shared::Shared;
+use crate::chunks::Chunks;
 
 /// Rows in a page.
 const PAGE: usize = 256;
@@ -10,12 +10,12 @@ const ABSENT: u32 = u32::MAX;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Paged<T: Copy> {
     columns: Vec<Vec<u32>>,
-    cells: Shared<T, PAGE>,
+    cells: Chunks<T, PAGE>,
 }
 
 impl<T: Copy> Default for Paged<T> {
     fn default() -> Self {
-        Self { columns: Vec::new(), cells: Shared::default() }
+        Self { columns: Vec::new(), cells: Chunks::default() }
     }
 }
 
@@ -40,9 +40,10 @@ impl<T: Copy + Default> Paged<T> {
         }
     }
 
-    /// A copy that shares its pages until they are written to.
-    pub fn share(&mut self) -> Self {
-        Self { columns: self.columns.clone(), cells: self.cells.share() }
+    /// The cell, to be changed, where its page is there.
+    #[inline]
+    pub fn present(&mut self, column: usize, row: u32) -> Option<&mut T> {
+        self.place(column, row).map(|at| &mut self.cells[at])
     }
 
     /// The cell, to be changed.
@@ -86,12 +87,12 @@ impl<T: Copy + Default> Paged<T> {
         self.cells.bytes() + self.columns.iter().map(|pages| pages.capacity() * 4).sum::<usize>()
     }
 
-    pub(crate) fn parts(&self) -> (&Vec<Vec<u32>>, &Shared<T, PAGE>) {
+    pub(crate) fn parts(&self) -> (&Vec<Vec<u32>>, &Chunks<T, PAGE>) {
         (&self.columns, &self.cells)
     }
 
     /// A table from its parts; none when a page is missing or used twice.
-    pub(crate) fn from_parts(columns: Vec<Vec<u32>>, cells: Shared<T, PAGE>) -> Option<Self> {
+    pub(crate) fn from_parts(columns: Vec<Vec<u32>>, cells: Chunks<T, PAGE>) -> Option<Self> {
         let mut used = vec![false; cells.len() / PAGE];
         for page in columns.iter().flatten().filter(|page| **page != ABSENT) {
             let seen = used.get_mut(*page as usize)?;

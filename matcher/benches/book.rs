@@ -45,50 +45,28 @@ struct Shape {
 
 const NEWS: usize = 1_000_000;
 
+/// The five shapes in two sizes: near the touch with young orders, as a liquid market has them; and wide, with more
+/// and older orders spread further, which is harder on caches.
 fn shapes() -> Vec<Shape> {
+    let normal = |at: f64| 33_500.0 * (1.0 + 0.01 * (at * 40.0).sin());
+    let swinging = |at: f64| 33_500.0 * (1.0 + 0.25 * (at * 30.0).sin());
+    let crash =
+        |at: f64| 33_500.0 * if (0.4..0.6).contains(&at) { 1.0 - 0.6 * (1.0 - (at - 0.5).abs() * 10.0) } else { 1.0 };
+    let levels = |at: f64| 200_000.0 * (1.0 + 0.01 * (at * 40.0).sin());
+    let shape = |name: &'static str, (standing, depth, life): (u64, i64, u64), gather: i32, middle: fn(f64) -> f64| {
+        Shape { name, standing, depth, gather, life, middle }
+    };
     vec![
-        Shape {
-            name: "normal",
-            standing: 20_000,
-            depth: 800,
-            gather: 3,
-            life: 1_000,
-            middle: |at| 33_500.0 * (1.0 + 0.01 * (at * 40.0).sin()),
-        },
-        Shape {
-            name: "deep static book",
-            standing: 200_000,
-            depth: 100,
-            gather: 2,
-            life: 10_000,
-            middle: |_| 33_500.0,
-        },
-        Shape {
-            name: "swinging",
-            standing: 20_000,
-            depth: 800,
-            gather: 3,
-            life: 1_000,
-            middle: |at| 33_500.0 * (1.0 + 0.25 * (at * 30.0).sin()),
-        },
-        Shape {
-            name: "flash crash",
-            standing: 20_000,
-            depth: 800,
-            gather: 3,
-            life: 1_000,
-            middle: |at| {
-                33_500.0 * if (0.4..0.6).contains(&at) { 1.0 - 0.6 * (1.0 - (at - 0.5).abs() * 10.0) } else { 1.0 }
-            },
-        },
-        Shape {
-            name: "many price levels",
-            standing: 50_000,
-            depth: 10_000,
-            gather: 1,
-            life: 5_000,
-            middle: |at| 200_000.0 * (1.0 + 0.01 * (at * 40.0).sin()),
-        },
+        shape("normal", (20_000, 800, 1_000), 3, normal),
+        shape("deep static book", (200_000, 100, 10_000), 2, |_| 33_500.0),
+        shape("swinging", (20_000, 800, 1_000), 3, swinging),
+        shape("flash crash", (20_000, 800, 1_000), 3, crash),
+        shape("many price levels", (50_000, 10_000, 5_000), 1, levels),
+        shape("wide: normal", (20_000, 800, 2_000), 3, normal),
+        shape("wide: deep static", (300_000, 200, 50_000), 2, |_| 33_500.0),
+        shape("wide: swinging", (20_000, 800, 2_000), 3, swinging),
+        shape("wide: flash crash", (20_000, 800, 2_000), 3, crash),
+        shape("wide: many levels", (100_000, 50_000, 20_000), 1, levels),
     ]
 }
 

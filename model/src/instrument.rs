@@ -45,6 +45,11 @@ impl Instrument {
         self.name.as_str()
     }
 
+    /// The text's bytes, followed by zeros: for hashing and comparing without looking at the length.
+    pub const fn padded(&self) -> &[u8; 23] {
+        self.name.padded()
+    }
+
     /// The asset that is priced.
     pub fn base(&self) -> &str {
         &self.as_str()[..self.dash as usize]

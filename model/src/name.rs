@@ -19,6 +19,18 @@ pub enum NameError {
     Character(String),
 }
 
+/// Bytes that names may have.
+const ALLOWED: [bool; 256] = {
+    let mut allowed = [false; 256];
+    let mut at = 0;
+    while at < 256 {
+        let byte = at as u8;
+        allowed[at] = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'/' | b':');
+        at += 1;
+    }
+    allowed
+};
+
 /// A text of 1 to `N` bytes: ASCII letters, digits and `- _ . / :`. Ordered as text.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name<const N: usize> {
@@ -46,7 +58,7 @@ impl<const N: usize> Name<N> {
         if text.is_empty() || text.len() > N {
             return Err(NameError::Length { len: text.len(), max: N });
         }
-        if !text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_./:".contains(byte)) {
+        if !text.iter().fold(true, |fine, byte| fine & ALLOWED[*byte as usize]) {
             return Err(NameError::Character(String::from_utf8_lossy(text).into_owned()));
         }
         let mut bytes = [0; N];

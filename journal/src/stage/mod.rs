@@ -47,6 +47,12 @@ pub trait Core: Send + 'static {
     /// version.
     fn logic_version(&self) -> u32;
 
+    /// Makes a record known that is applied soon, so that the core can decode it and fetch what it needs. Every
+    /// record that is made known is applied next, in this order, or none of them is. It changes no state.
+    fn expect(&mut self, record: &Record) {
+        let _ = record;
+    }
+
     /// Applies one record and pushes what follows from it.
     fn apply(&mut self, record: &Record, outputs: &mut Outputs);
 

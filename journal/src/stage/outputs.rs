@@ -22,6 +22,8 @@ pub struct Outputs {
 struct TopicOutputs {
     /// Index of the next output of the current record in this topic.
     index: u32,
+    /// Every partition holds an output of a record at or after this one.
+    all_before: Offset,
     partitions: Vec<PartitionOutputs>,
 }
 
@@ -39,9 +41,11 @@ impl Outputs {
     /// Outputs of the records of `inbox`. `last` says per topic and partition what is there already.
     pub(super) fn new(inbox: &Partition, last: Vec<Vec<Option<LastCause>>>) -> Self {
         let partition = |last| PartitionOutputs { last, batches: Vec::new() };
-        let topics = last
-            .into_iter()
-            .map(|last| TopicOutputs { index: 0, partitions: last.into_iter().map(partition).collect() });
+        let topics = last.into_iter().map(|last| TopicOutputs {
+            index: 0,
+            all_before: last.iter().map(|last| last.map_or(0, |last| last.0)).min().unwrap_or(0),
+            partitions: last.into_iter().map(partition).collect(),
+        });
         Self {
             cause: Cause { topic: topic::name(&inbox.topic), partition: inbox.index, offset: 0, index: 0 },
             topics: topics.collect(),
@@ -62,6 +66,12 @@ impl Outputs {
         for topic in &mut self.topics {
             topic.index = 0;
         }
+    }
+
+    /// Whether the log has every output of the current record in this topic, so that none needs to be pushed. It
+    /// may have them without this being known.
+    pub fn has_all(&self, output: usize) -> bool {
+        self.cause.offset < self.topics[output].all_before
     }
 
     /// Adds an output of the current record to a topic, by the topic's place in the stage's configuration.

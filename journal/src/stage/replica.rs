@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::outputs::Outputs;
 use super::pipeline::Positions;
+use super::run::EXPECTED;
 use super::{Core, Snapshot, SnapshotStore, StageConfig, StageError};
 use crate::batch::Record;
 use crate::error::LogError;
@@ -68,7 +69,13 @@ impl<C: Core> Replica<C> {
         while self.position < to {
             records.clear();
             reader.read(&mut records).await?;
-            for record in records.iter().take_while(|record| record.offset < to) {
+            let wanted = records.iter().take_while(|record| record.offset < to).count();
+            let mut expected = 0;
+            for (at, record) in records[..wanted].iter().enumerate() {
+                while expected < wanted.min(at + EXPECTED) {
+                    self.core.expect(&records[expected]);
+                    expected += 1;
+                }
                 self.outputs.begin(record.offset);
                 self.core.apply(record, &mut self.outputs);
                 self.position = record.offset + 1;

@@ -22,6 +22,9 @@ use crate::log::{Log, LogReader, Offset, Visibility};
 /// How often a long catch-up says how far it is.
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 
+/// Records that a core knows before it applies them, the one that is applied included.
+pub(super) const EXPECTED: usize = 16;
+
 /// One stage partition.
 pub struct Stage<C, H> {
     log: Arc<dyn Log>,
@@ -238,7 +241,12 @@ impl<C: Core, H: Hooks<C>> Running<'_, C, H> {
     }
 
     async fn apply(&mut self, records: &[Record]) -> Result<(), StageError> {
-        for record in records {
+        let mut expected = 0;
+        for (at, record) in records.iter().enumerate() {
+            while expected < records.len().min(at + EXPECTED) {
+                self.core.expect(&records[expected]);
+                expected += 1;
+            }
             if record.offset != self.position {
                 let partition = self.config.inbox.clone();
                 let gap = LogError::Gap { partition, from: self.position, to: record.offset };

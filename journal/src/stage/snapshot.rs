@@ -19,6 +19,9 @@ use crate::log::{Offset, Partition};
 const MAGIC: &[u8; 8] = b"MILLSNAP";
 const FORMAT: u32 = 1;
 const EXTENSION: &str = "snapshot";
+/// Bytes after which a large snapshot is synced. The log syncs on the same disk meanwhile, and must not wait behind
+/// hundreds of megabytes at once.
+const PIECE_BYTES: usize = 4 << 20;
 
 /// Why a snapshot could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -100,9 +103,12 @@ impl Snapshot {
     fn write(&self, file: &mut File) -> io::Result<u64> {
         let head = self.head();
         let mut crc = crc32fast::Hasher::new();
-        for part in [&head, &self.state] {
-            crc.update(part);
-            file.write_all(part)?;
+        for piece in std::iter::once(&head[..]).chain(self.state.chunks(PIECE_BYTES)) {
+            crc.update(piece);
+            file.write_all(piece)?;
+            if piece.len() == PIECE_BYTES {
+                file.sync_data()?;
+            }
         }
         file.write_all(&crc.finalize().to_le_bytes())?;
         file.sync_all()?;

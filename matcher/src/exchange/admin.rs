@@ -1,12 +1,15 @@
 //! What only the operator does.
 
+use std::sync::Arc;
+
 use model::exchange::{
-    AccountId, Command, CommandBody, ExchangeLimits, ExecutionKind, Fill, InstrumentEventKind, KillScope, Liquidity,
-    MarketRules, MarketTrade, Phase, PostingKind, Reason,
+    AccountId, Command, CommandBody, ExchangeLimits, ExecutionKind, InstrumentEventKind, KillScope, Liquidity,
+    MarketRules, Phase, PostingKind, Reason,
 };
-use model::{Instrument, Side, Volume};
+use model::{Instrument, Side};
 
 use super::market::{BUSTABLE, Market, Traded};
+use super::report::{Match, Report};
 use super::{Exchange, MARKETS_MAX, Outputs, Refused, whole};
 
 impl Exchange {
@@ -25,7 +28,7 @@ impl Exchange {
             CommandBody::Configure(limits) => self.configure(*limits)?,
             _ => return Err(Refused::plain(Reason::NotAllowed)),
         }
-        self.done(command, out, |_| {});
+        self.done(command, out);
         Ok(())
     }
 
@@ -33,7 +36,7 @@ impl Exchange {
         let invalid = Refused::plain(Reason::RulesInvalid);
         rules.check().map_err(|_| invalid)?;
         if let Some(number) = self.by_name.get(&rules.instrument) {
-            let market = &mut self.markets[*number as usize];
+            let market = &mut self.markets[number as usize];
             if market.rules.tick != rules.tick || market.rules.lot != rules.lot {
                 return Err(invalid);
             }
@@ -51,8 +54,10 @@ impl Exchange {
         self.reserved.resize(self.ledger.assets().len(), 0);
         let market = Market::new(*rules, base, quote);
         out.instruments.push(market.event(InstrumentEventKind::Listed, None));
-        self.by_name.insert(rules.instrument, self.markets.len() as u16);
+        self.by_name.insert(&rules.instrument);
         self.markets.push(market);
+        self.recatalog();
+        out.catalog = Arc::clone(&self.catalog);
         Ok(())
     }
 
@@ -137,7 +142,7 @@ impl Exchange {
     fn bust(&mut self, instrument: &Instrument, trade: u64, out: &mut Outputs) -> Result<(), Refused> {
         let number = self.market_of(instrument)? as usize;
         let market = &mut self.markets[number];
-        let (base, quote, lot) = (market.base, market.quote, market.lot);
+        let (base, quote, lot) = (market.base, market.quote, market.listing.lot);
         let unknown = Refused::with(Reason::UnknownTrade, 0, whole(BUSTABLE as i64));
         let Some(traded) = market.remembered(trade).filter(|traded| !traded.busted) else { return Err(unknown) };
         let traded = *traded;
@@ -151,7 +156,7 @@ impl Exchange {
         ];
         let reference = ledger::Reference { order: 0, trade };
         self.ledger
-            .exchange(&moves, PostingKind::Bust, reference, &mut out.postings)
+            .exchange(&moves, PostingKind::Bust, reference, &mut out.entries)
             .map_err(|_| Refused::plain(Reason::BustFunds))?;
         self.positions.trade(number, buyer, -quantity, -(notional + traded.buyer_fee));
         self.positions.trade(number, seller, quantity, notional - traded.seller_fee);
@@ -163,35 +168,29 @@ impl Exchange {
     }
 
     fn report_bust(&mut self, number: usize, traded: &Traded, out: &mut Outputs) {
-        let market = &self.markets[number];
-        let (last_price, last_quantity) = (market.price(traded.ticks), market.quantity(traded.lots));
-        let (maker_order, taker_order) = match traded.taker_side {
+        let (maker, taker) = match traded.taker_side {
             Side::Buy => (traded.sell_order, traded.buy_order),
             Side::Sell => (traded.buy_order, traded.sell_order),
         };
-        out.trades.push(MarketTrade {
-            instrument: market.rules.instrument,
-            trade_id: traded.trade,
-            price: last_price,
-            quantity: last_quantity,
+        let matched = out.matches.len() as u32;
+        out.matches.push(Match {
+            trade: traded.trade,
+            ticks: traded.ticks,
+            lots: traded.lots,
+            maker,
+            taker,
+            market: number as u16,
             taker_side: traded.taker_side,
-            maker_order,
-            taker_order,
             auction: false,
             busted: true,
         });
         for (account, fee, side) in
             [(traded.buyer, traded.buyer_fee, Side::Buy), (traded.seller, traded.seller_fee, Side::Sell)]
         {
-            let mut execution = model::exchange::Execution::new(AccountId(account), 0, ExecutionKind::Busted);
-            execution.fill = Some(Fill {
-                trade_id: traded.trade,
-                last_price,
-                last_quantity,
-                fee: Volume::from_raw(fee),
-                liquidity: if side == traded.taker_side { Liquidity::Taker } else { Liquidity::Maker },
-            });
-            self.report(execution, out);
+            let mut report = Report::new(account, ExecutionKind::Busted, None);
+            (report.matched, report.fee) = (matched, fee);
+            report.liquidity = if side == traded.taker_side { Liquidity::Taker } else { Liquidity::Maker };
+            self.report(report, out);
         }
     }
 }

@@ -22,7 +22,7 @@ pub(super) struct Admitted {
 
 impl Exchange {
     pub(super) fn market_of(&self, instrument: &model::Instrument) -> Result<u16, Refused> {
-        self.by_name.get(instrument).copied().ok_or(Refused::plain(Reason::UnknownMarket))
+        self.by_name.get(instrument).ok_or(Refused::plain(Reason::UnknownMarket))
     }
 
     /// Checks an order against everything but the account's money and the other side of the book.
@@ -44,6 +44,10 @@ impl Exchange {
         let display = display_of(market, order, lots)?;
         let may_stay = matches!(order.kind, OrderKind::Stop | OrderKind::StopLimit | OrderKind::TrailingStop)
             || order.kind == OrderKind::Limit && rests(order.tif);
+        // Every order has a slot while it trades.
+        if self.nodes.len() + 2 > SLOTS_MAX {
+            return Err(Refused::with(Reason::BookFull, 0, whole(SLOTS_MAX as i64)));
+        }
         if may_stay {
             self.check_room(account, market, order.kind)?;
         }
@@ -76,7 +80,7 @@ impl Exchange {
             post_only: order.post_only,
             self_trade: order.self_trade.unwrap_or(rules.self_trade),
             limit_given: order.price.is_some(),
-            tif: order.tif,
+            tif: order.tif.into(),
             trail: order.trail,
             client,
         };
@@ -106,9 +110,6 @@ impl Exchange {
         let most = if row.open_max == 0 { self.limits.open_orders_max } else { row.open_max };
         if row.open >= most {
             return Err(Refused::with(Reason::TooManyOrders, whole(row.open + 1), whole(most)));
-        }
-        if self.nodes.len() + 2 > SLOTS_MAX {
-            return Err(Refused::with(Reason::BookFull, 0, whole(SLOTS_MAX as i64)));
         }
         match kind {
             OrderKind::TrailingStop if market.trailing.len() >= TRAILING_MAX => {
@@ -250,10 +251,10 @@ pub(super) fn ticks_of(market: &Market, price: Price) -> Result<i64, Refused> {
     if raw <= 0 {
         return Err(Refused::with(Reason::PriceNotPositive, raw, 0));
     }
-    if raw % market.tick != 0 {
-        return Err(Refused::with(Reason::PriceOffTick, raw, market.tick));
+    if raw % market.listing.tick != 0 {
+        return Err(Refused::with(Reason::PriceOffTick, raw, market.listing.tick));
     }
-    Ok(raw / market.tick)
+    Ok(raw / market.listing.tick)
 }
 
 /// Whether a limit is inside the band.
@@ -292,12 +293,12 @@ fn display_of(market: &Market, order: &NewOrder, lots: u64) -> Result<u64, Refus
 }
 
 fn trigger_of(market: &Market, order: &NewOrder) -> Result<i64, Refused> {
-    let invalid = |raw: i64| Refused::with(Reason::TriggerInvalid, raw, market.tick);
+    let invalid = |raw: i64| Refused::with(Reason::TriggerInvalid, raw, market.listing.tick);
     let raw = order.trigger.ok_or(Refused::plain(Reason::OrderInvalid))?.raw();
-    if raw <= 0 || raw % market.tick != 0 {
+    if raw <= 0 || raw % market.listing.tick != 0 {
         return Err(invalid(raw));
     }
-    let trigger = raw / market.tick;
+    let trigger = raw / market.listing.tick;
     let reached = match order.side {
         Side::Buy => trigger <= market.last,
         Side::Sell => trigger >= market.last,
@@ -309,24 +310,24 @@ fn trigger_of(market: &Market, order: &NewOrder) -> Result<i64, Refused> {
 }
 
 fn trailing_trigger(market: &Market, order: &NewOrder) -> Result<i64, Refused> {
-    let invalid = |raw: i64| Refused::with(Reason::TriggerInvalid, raw, market.tick);
+    let invalid = |raw: i64| Refused::with(Reason::TriggerInvalid, raw, market.listing.tick);
     let trail = order.trail.ok_or(Refused::plain(Reason::OrderInvalid))?;
     match trail {
-        Trail::Price(distance) if distance.raw() <= 0 || distance.raw() % market.tick != 0 => {
+        Trail::Price(distance) if distance.raw() <= 0 || distance.raw() % market.listing.tick != 0 => {
             return Err(invalid(distance.raw()));
         }
         Trail::Bps(bps) if bps == 0 || bps >= 10_000 => return Err(invalid(i64::from(bps))),
         _ => {}
     }
     let trigger = behind(market, order.side, trail, market.reference());
-    let highest = Price::MAX.raw() / market.tick;
+    let highest = Price::MAX.raw() / market.listing.tick;
     if trigger < 1 || trigger > highest { Err(invalid(market.reference())) } else { Ok(trigger) }
 }
 
 /// Where a trailing stop's trigger is when the last trade is at `ticks`.
 pub(super) fn behind(market: &Market, side: Side, trail: Trail, ticks: i64) -> i64 {
     let distance = match trail {
-        Trail::Price(distance) => distance.raw() / market.tick,
+        Trail::Price(distance) => distance.raw() / market.listing.tick,
         Trail::Bps(bps) => ((i128::from(ticks) * i128::from(bps) + 9_999) / 10_000) as i64,
     };
     if side == Side::Buy { ticks.saturating_add(distance) } else { ticks - distance }

@@ -5,6 +5,7 @@ use model::{Price, Quantity};
 
 use super::admit::{check_band, check_notional, quantity_lots, ticks_of};
 use super::order::Place;
+use super::requests::Outcome;
 use super::{Exchange, Outputs, Refused};
 use crate::book::NONE;
 
@@ -20,7 +21,7 @@ impl Exchange {
         out: &mut Outputs,
     ) -> Result<(), Refused> {
         let slot = self.resolve(account, order)?;
-        let rec = self.recs[slot as usize];
+        let rec = &self.recs[slot as usize];
         let market = &self.markets[rec.market as usize];
         self.admit_to(self.account_of(slot), market)?;
         if rec.place != Place::Book || rec.oco != NONE || price.is_none() && quantity.is_none() {
@@ -42,51 +43,52 @@ impl Exchange {
         }
         check_notional(market, limit, lots, None)?;
         if limit == rec.limit && lots <= rec.lots {
-            self.shrink_order(slot, lots, out);
+            self.shrink_to(slot, lots, out);
         } else {
             self.replace(slot, limit, lots, out)?;
         }
         Ok(())
     }
 
-    fn shrink_order(&mut self, slot: u32, lots: u64, out: &mut Outputs) {
+    fn shrink_to(&mut self, slot: u32, lots: u64, out: &mut Outputs) {
         let less = self.recs[slot as usize].lots - lots;
         if less > 0 {
             self.shrink_resting(slot, less, out);
         }
-        let party = self.party(slot);
-        self.report_order(ExecutionKind::Amended, &party, None, out);
-        let mut outcome = self.accepted(&party);
-        outcome.kind = ExecutionKind::Amended;
-        self.outcome = Some(outcome);
+        self.amended(slot, out);
+    }
+
+    /// Says that the order at `slot` was changed.
+    fn amended(&mut self, slot: u32, out: &mut Outputs) {
+        self.report_order(ExecutionKind::Amended, slot, None, out);
+        self.outcome = Some(Outcome { kind: ExecutionKind::Amended, ..self.accepted(slot) });
     }
 
     fn replace(&mut self, slot: u32, limit: i64, lots: u64, out: &mut Outputs) -> Result<(), Refused> {
-        let mut party = self.party(slot);
-        let number = party.rec.market as usize;
-        let changed = super::order::Rec { limit, lots, open: lots - party.rec.filled, ..party.rec };
-        if !self.markets[number].collects() && changed.post_only {
-            self.check_other_side(AccountId(party.account), &changed)?;
+        let rec = &self.recs[slot as usize];
+        let (id, account) = (self.nodes.get(slot).id, self.account_of(slot));
+        let number = rec.market as usize;
+        let mut changed = super::order::Rec { limit, lots, open: lots - rec.filled, ..*rec };
+        let at_once = !self.markets[number].collects();
+        if at_once && changed.post_only {
+            self.check_other_side(account, &changed)?;
         }
-        let need = self.markets[number].need(&changed);
-        let more = need - party.rec.hold;
+        let more = self.markets[number].need(&changed) - changed.hold;
         if more > 0 {
-            self.take_hold(party.id, AccountId(party.account), &mut party.rec, more, out)?;
+            self.take_hold(id, account, &mut changed, more, out)?;
         } else {
-            self.free_hold(party.id, party.account, &mut party.rec, -more, out);
+            self.free_hold(slot, -more, out);
+            changed.hold += more;
         }
         self.displace(slot);
-        party.rec = super::order::Rec { hold: need, place: Place::Set, ..changed };
-        self.recs[slot as usize] = party.rec;
-        self.report_order(ExecutionKind::Amended, &party, None, out);
-        let mut outcome = self.accepted(&party);
-        outcome.kind = ExecutionKind::Amended;
-        self.outcome = Some(outcome);
-        if self.markets[number].collects() {
-            self.put_in_place(slot, Place::Book);
+        let rec = &mut self.recs[slot as usize];
+        (rec.limit, rec.lots, rec.open, rec.hold) = (limit, lots, changed.open, changed.hold);
+        self.amended(slot, out);
+        if at_once {
+            let end = self.run(number, slot, None, out);
+            self.finish(slot, true, end, out);
         } else {
-            let end = self.run(number, &mut party, out);
-            self.finish(Some(slot), party, end, out);
+            self.put_in_place(slot, Place::Book);
         }
         Ok(())
     }

@@ -141,10 +141,9 @@ impl Exchange {
                 continue;
             }
             let lots = self.nodes.get(buy).lots.min(self.nodes.get(sell).lots);
-            let (mut maker, mut taker) = (self.party(older), self.party(younger));
-            self.trade(number, &mut maker, &mut taker, (ticks, lots), true, out);
-            self.after_fill(number, older, &maker.rec, lots, out);
-            self.after_fill(number, younger, &taker.rec, lots, out);
+            self.trade(number, (older, younger), None, (ticks, lots), true, out);
+            self.after_fill(number, older, lots, out);
+            self.after_fill(number, younger, lots, out);
         }
     }
 
@@ -184,8 +183,8 @@ impl Exchange {
         market.indicated = self.clock;
         let indicative = call(market, &self.nodes, &self.recs).map(|call| Indicative {
             price: market.price(call.ticks),
-            quantity: Volume::from_raw(call.lots as i128 * i128::from(market.lot)),
-            surplus: Volume::from_raw(call.surplus * i128::from(market.lot)),
+            quantity: Volume::from_raw(call.lots as i128 * i128::from(market.listing.lot)),
+            surplus: Volume::from_raw(call.surplus * i128::from(market.listing.lot)),
         });
         out.instruments.push(market.event(InstrumentEventKind::Indicative, indicative));
     }

@@ -1,9 +1,10 @@
 //! Cancelling orders, one or many.
 
 use model::exchange::{AccountId, Command, ExecutionKind, OrderRef, Reason};
-use model::{Instrument, UnixNanos, Volume};
+use model::{Instrument, UnixNanos};
 
 use super::order::{NEVER, Place};
+use super::report::Detail;
 use super::timers::Timer;
 use super::{Exchange, Outputs, Refused, whole};
 use crate::book::NONE;
@@ -24,9 +25,8 @@ impl Exchange {
 
     pub(super) fn cancel(&mut self, account: AccountId, order: &OrderRef, out: &mut Outputs) -> Result<(), Refused> {
         let slot = self.resolve(account, order)?;
-        let party = self.party(slot);
+        let mut outcome = self.accepted(slot);
         self.close(slot, Reason::Requested, out);
-        let mut outcome = self.accepted(&party);
         (outcome.kind, outcome.reason) = (ExecutionKind::Cancelled, Some(Reason::Requested));
         self.outcome = Some(outcome);
         Ok(())
@@ -35,12 +35,13 @@ impl Exchange {
     /// Ends an open order and frees what it holds; the other one of a pair goes with it.
     pub(super) fn close(&mut self, slot: u32, reason: Reason, out: &mut Outputs) {
         self.displace(slot);
-        let mut party = self.party(slot);
-        let hold = party.rec.hold;
-        self.free_hold(party.id, party.account, &mut party.rec, hold, out);
-        party.rec.open = 0;
-        self.report_order(ExecutionKind::Cancelled, &party, Some(reason), out);
-        if party.rec.oco != NONE {
+        let hold = self.recs[slot as usize].hold;
+        self.free_hold(slot, hold, out);
+        let rec = &mut self.recs[slot as usize];
+        rec.open = 0;
+        let oco = rec.oco;
+        self.report_order(ExecutionKind::Cancelled, slot, Some(reason), out);
+        if oco != NONE {
             self.close_partner(slot, out);
         }
         self.forget_order(slot);
@@ -55,13 +56,15 @@ impl Exchange {
 
     /// Takes an open order out of the book or from among the stops.
     pub(super) fn displace(&mut self, slot: u32) {
-        let rec = self.recs[slot as usize];
+        let rec = &mut self.recs[slot as usize];
         let market = &mut self.markets[rec.market as usize];
-        match rec.place {
+        let place = std::mem::replace(&mut rec.place, Place::Set);
+        match place {
             Place::Book => {
                 market.icebergs -= u32::from(rec.display != 0);
                 market.unrest(&mut self.nodes, slot, rec.side, rec.limit);
-                self.mark_dirty(rec.market);
+                let number = rec.market;
+                self.mark_dirty(number);
             }
             Place::Stop => {
                 market.stops.unlink(&mut self.nodes, slot);
@@ -70,7 +73,6 @@ impl Exchange {
             Place::Trailing => market.trailing.retain(|other| *other != slot),
             Place::Set => {}
         }
-        self.recs[slot as usize].place = Place::Set;
     }
 
     /// Ends all open orders of an account, newest first; how many.
@@ -110,7 +112,7 @@ impl Exchange {
     ) -> Result<(), Refused> {
         let only = instrument.map(|instrument| self.market_of(&instrument)).transpose()?;
         let closed = self.close_all(command.account, only, Reason::MassCancel, out);
-        self.done(command, out, |execution| execution.amount = Some(Volume::from_raw(whole(closed))));
+        self.done_with(command, Detail { amount: Some(whole(closed)), ..Detail::default() }, out);
         Ok(())
     }
 
@@ -132,7 +134,7 @@ impl Exchange {
         if at != NEVER {
             self.timers.set(at, Timer::DeadMan { account });
         }
-        self.done(command, out, |_| {});
+        self.done(command, out);
         Ok(())
     }
 }

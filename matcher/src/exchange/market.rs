@@ -2,8 +2,9 @@
 
 use ledger::AssetId;
 use model::exchange::{Indicative, InstrumentEvent, InstrumentEventKind, MarketRules, Phase};
-use model::{Price, Quantity, Side, Volume};
+use model::{Price, Side, Volume};
 
+use super::units::Listing;
 use crate::book::{Depth, Nodes};
 
 /// Trades that can be busted: the last so many of a market.
@@ -63,11 +64,10 @@ fn parts_up(ticks: i64, parts: u32) -> i64 {
 #[derive(Debug, Clone)]
 pub(super) struct Market {
     pub(super) rules: MarketRules,
+    pub(super) listing: Listing,
     pub(super) base: AssetId,
     pub(super) quote: AssetId,
-    /// Raw price of a tick, raw quantity of a lot, and 1e-8 of quote for one lot at one tick.
-    pub(super) tick: i64,
-    pub(super) lot: i64,
+    /// 1e-8 of quote for one lot at one tick.
     pub(super) unit: i64,
     pub(super) phase: Phase,
     pub(super) killed: bool,
@@ -105,10 +105,9 @@ impl Market {
         let (tick, lot) = (rules.tick.raw(), rules.lot.raw());
         Self {
             rules,
+            listing: Listing { instrument: rules.instrument, tick, lot },
             base,
             quote,
-            tick,
-            lot,
             unit: (i128::from(tick) * i128::from(lot) / 100_000_000) as i64,
             phase: Phase::Closed,
             killed: false,
@@ -147,7 +146,7 @@ impl Market {
     #[inline]
     pub(super) fn need(&self, rec: &super::order::Rec) -> i128 {
         match rec.side {
-            Side::Sell => i128::from(rec.open) * i128::from(self.lot),
+            Side::Sell => i128::from(rec.open) * i128::from(self.listing.lot),
             Side::Buy => {
                 let notional = self.notional(rec.limit, rec.open);
                 notional + rec.meter.reserve(notional, rec.bps_max())
@@ -163,22 +162,17 @@ impl Market {
 
     #[inline]
     pub(super) fn price(&self, ticks: i64) -> Price {
-        ticks.checked_mul(self.tick).and_then(Price::from_raw).unwrap_or(Price::MAX)
-    }
-
-    #[inline]
-    pub(super) fn quantity(&self, lots: u64) -> Quantity {
-        (lots as i64).checked_mul(self.lot).and_then(Quantity::from_raw).unwrap_or(Quantity::MAX)
+        self.listing.price(ticks)
     }
 
     #[inline]
     pub(super) fn volume(&self, lots: u64) -> Volume {
-        Volume::from_raw(i128::from(lots) * i128::from(self.lot))
+        self.listing.volume(lots)
     }
 
     /// Last trade's price, or the listing's until there is one; in ticks.
     pub(super) fn reference(&self) -> i64 {
-        if self.last > 0 { self.last } else { self.rules.reference.raw() / self.tick }
+        if self.last > 0 { self.last } else { self.rules.reference.raw() / self.listing.tick }
     }
 
     /// Lowest and highest limit that the band allows, in ticks; none without a band.
@@ -199,7 +193,7 @@ impl Market {
             Side::Buy => parts_down(ticks, 10_000 + bps),
             Side::Sell => parts_up(ticks, 10_000 - bps),
         };
-        let far = far.clamp(1, Price::MAX.raw() / self.tick);
+        let far = far.clamp(1, Price::MAX.raw() / self.listing.tick);
         match (self.band(), side) {
             (Some((_, high)), Side::Buy) => far.min(high),
             (Some((low, _)), Side::Sell) => far.max(low),

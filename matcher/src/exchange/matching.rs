@@ -3,7 +3,6 @@
 use model::Side;
 use model::exchange::{AccountId, ExecutionKind, Reason, SelfTrade};
 
-use super::fill::Party;
 use super::order::Rec;
 use super::{Exchange, FILLS_MAX, Outputs};
 use crate::book::NONE;
@@ -20,16 +19,20 @@ pub(super) enum End {
 }
 
 impl Exchange {
-    /// Trades an order against the other side of the book until nothing meets it.
-    pub(super) fn run(&mut self, number: usize, party: &mut Party, out: &mut Outputs) -> End {
-        let other = party.rec.side.opposite();
+    /// Trades the order at `taker` against the other side of the book until nothing meets it. `quote` is what is
+    /// left of an order by quote amount.
+    pub(super) fn run(&mut self, number: usize, taker: u32, mut quote: Option<i128>, out: &mut Outputs) -> End {
+        let rec = &self.recs[taker as usize];
+        let (other, limit, self_trade) = (rec.side.opposite(), rec.limit, rec.self_trade);
+        let account = self.nodes.get(taker).tag;
         loop {
-            if party.rec.open == 0 {
+            let open = self.recs[taker as usize].open;
+            if open == 0 {
                 return End::Filled;
             }
             let depth = &self.markets[number].depth;
             let level = depth.best(other);
-            if level == NONE || !depth.crosses(level, party.rec.limit) {
+            if level == NONE || !depth.crosses(level, limit) {
                 return End::NothingMeets;
             }
             let slot = depth.head(level);
@@ -37,8 +40,9 @@ impl Exchange {
                 self.close(slot, Reason::Expired, out);
                 continue;
             }
-            if self.nodes.get(slot).tag == party.account && party.rec.self_trade != SelfTrade::Allow {
-                if let Some(end) = self.prevent(slot, party, out) {
+            let node = self.nodes.get(slot);
+            if node.tag == account && self_trade != SelfTrade::Allow {
+                if let Some(end) = self.prevent(slot, taker, quote.is_some(), out) {
                     return end;
                 }
                 continue;
@@ -46,69 +50,56 @@ impl Exchange {
             if self.fills_left == 0 {
                 return End::Cancelled(Reason::SweepLimit);
             }
-            let ticks = self.markets[number].depth.ticks(level);
-            let lots = party.rec.open.min(self.nodes.get(slot).lots).min(self.affordable(number, party, ticks));
+            let ticks = depth.ticks(level);
+            let mut lots = open.min(node.lots);
+            if let Some(left) = quote {
+                lots = lots.min(self.affordable(number, taker, left, ticks));
+            }
             if lots == 0 {
                 // An order by quote amount is done when what is left of it does not buy a lot.
-                return if party.rec.filled > 0 { End::Filled } else { End::NothingMeets };
+                return if self.recs[taker as usize].filled > 0 { End::Filled } else { End::NothingMeets };
             }
             self.fills_left -= 1;
-            self.fill_maker(number, slot, party, (ticks, lots), out);
+            self.trade(number, (slot, taker), quote.as_mut(), (ticks, lots), false, out);
+            self.after_fill(number, slot, lots, out);
         }
     }
 
-    /// Trades with the resting order at `slot` and puts it where it then belongs.
-    fn fill_maker(
-        &mut self,
-        number: usize,
-        slot: u32,
-        party: &mut Party,
-        (ticks, lots): (i64, u64),
-        out: &mut Outputs,
-    ) {
-        let node = *self.nodes.get(slot);
-        let mut maker = Party { id: node.id, account: node.tag, rec: self.recs[slot as usize], quote: None };
-        self.trade(number, &mut maker, party, (ticks, lots), false, out);
-        self.after_fill(number, slot, &maker.rec, lots, out);
-    }
-
     /// Takes what the resting order at `slot` traded off the book.
-    pub(super) fn after_fill(&mut self, number: usize, slot: u32, rec: &Rec, lots: u64, out: &mut Outputs) {
-        // Its place in the account's list may have changed since the copy was made.
-        let kept = &mut self.recs[slot as usize];
-        *kept = Rec { next: kept.next, prev: kept.prev, ..*rec };
-        let (side, limit) = (rec.side, rec.limit);
+    pub(super) fn after_fill(&mut self, number: usize, slot: u32, lots: u64, out: &mut Outputs) {
+        let rec = &self.recs[slot as usize];
+        let (side, limit, open, display, oco) = (rec.side, rec.limit, rec.open, rec.display, rec.oco);
         let shown = self.nodes.get(slot).lots;
         let market = &mut self.markets[number];
         if lots < shown {
             market.shrink(&mut self.nodes, slot, side, limit, lots);
         } else {
             market.unrest(&mut self.nodes, slot, side, limit);
-            if rec.open > 0 {
+            if open > 0 {
                 // An iceberg shows its next part, behind all others at the price.
-                self.nodes.get_mut(slot).lots = rec.display.min(rec.open);
+                self.nodes.get_mut(slot).lots = display.min(open);
                 market.rest(&mut self.nodes, slot, side, limit);
             } else {
-                market.icebergs -= u32::from(rec.display != 0);
+                market.icebergs -= u32::from(display != 0);
             }
         }
         self.mark_dirty(number as u16);
-        if rec.oco != NONE {
+        if oco != NONE {
             self.close_partner(slot, out);
         }
-        if rec.open == 0 {
+        if open == 0 {
             self.forget_order(slot);
         }
     }
 
-    /// What an order by quote amount can still take at a price, fee included.
-    fn affordable(&self, number: usize, party: &Party, ticks: i64) -> u64 {
-        let Some(left) = party.quote else { return u64::MAX };
+    /// What an order by quote amount can still take at a price, fee included, with `left` of it left.
+    fn affordable(&self, number: usize, taker: u32, left: i128, ticks: i64) -> u64 {
         let one = self.markets[number].notional(ticks, 1);
-        let lots = match party.rec.side {
+        let rec = &self.recs[taker as usize];
+        let lots = match rec.side {
             Side::Buy => {
-                let credit = i128::from(party.rec.meter.raw());
-                (left * 10_000 + credit) / ((10_000 + i128::from(party.rec.taker_bps)) * one)
+                let credit = i128::from(rec.meter.raw());
+                (left * 10_000 + credit) / ((10_000 + i128::from(rec.taker_bps)) * one)
             }
             Side::Sell => left / one,
         };
@@ -117,9 +108,10 @@ impl Exchange {
 
     /// Keeps an account from trading with itself; how the incoming order ends, if it does. What cannot shrink by a
     /// quantity goes as a whole under `decrement`: an incoming order by quote amount, a resting one of a pair.
-    fn prevent(&mut self, slot: u32, party: &mut Party, out: &mut Outputs) -> Option<End> {
+    fn prevent(&mut self, slot: u32, taker: u32, by_quote: bool, out: &mut Outputs) -> Option<End> {
         let newest = Some(End::Cancelled(Reason::SelfTradePrevented));
-        match party.rec.self_trade {
+        let rec = &self.recs[taker as usize];
+        match rec.self_trade {
             SelfTrade::Allow => None,
             SelfTrade::CancelNewest => newest,
             SelfTrade::CancelOldest => {
@@ -130,30 +122,32 @@ impl Exchange {
                 self.close(slot, Reason::SelfTradePrevented, out);
                 newest
             }
-            SelfTrade::Decrement if party.quote.is_some() => newest,
+            SelfTrade::Decrement if by_quote => newest,
             SelfTrade::Decrement if self.recs[slot as usize].oco != NONE => {
                 self.close(slot, Reason::SelfTradePrevented, out);
                 None
             }
             SelfTrade::Decrement => {
-                let lots = party.rec.open.min(self.recs[slot as usize].open);
+                let open = rec.open;
+                let lots = open.min(self.recs[slot as usize].open);
                 self.decrement(slot, lots, out);
-                if lots == party.rec.open {
+                if lots == open {
                     return newest;
                 }
-                self.shrink_party(party, lots, out);
-                self.report_order(ExecutionKind::Decremented, party, Some(Reason::SelfTradePrevented), out);
+                self.shrink_order(taker, lots, out);
+                self.report_order(ExecutionKind::Decremented, taker, Some(Reason::SelfTradePrevented), out);
                 None
             }
         }
     }
 
-    /// Takes `lots` off an order in hand, off its quantity as well, and what it no longer needs off its hold.
-    fn shrink_party(&mut self, party: &mut Party, lots: u64, out: &mut Outputs) {
-        party.rec.open -= lots;
-        party.rec.lots -= lots;
-        let spare = party.rec.hold - self.markets[party.rec.market as usize].need(&party.rec);
-        self.free_hold(party.id, party.account, &mut party.rec, spare, out);
+    /// Takes `lots` off an order, off its quantity as well, and what it no longer needs off its hold.
+    fn shrink_order(&mut self, slot: u32, lots: u64, out: &mut Outputs) {
+        let rec = &mut self.recs[slot as usize];
+        rec.open -= lots;
+        rec.lots -= lots;
+        let spare = rec.hold - self.markets[rec.market as usize].need(rec);
+        self.free_hold(slot, spare, out);
     }
 
     /// Takes `lots` off a resting order for self-trade prevention; it goes when nothing is left.
@@ -162,28 +156,19 @@ impl Exchange {
             return self.close(slot, Reason::SelfTradePrevented, out);
         }
         self.shrink_resting(slot, lots, out);
-        let party = self.party(slot);
-        self.report_order(ExecutionKind::Decremented, &party, Some(Reason::SelfTradePrevented), out);
+        self.report_order(ExecutionKind::Decremented, slot, Some(Reason::SelfTradePrevented), out);
     }
 
     /// Lowers a resting order by `lots`, less than it has open. It keeps its place; hidden lots go first.
     pub(super) fn shrink_resting(&mut self, slot: u32, lots: u64, out: &mut Outputs) {
-        let node = *self.nodes.get(slot);
-        let mut party = self.party(slot);
-        let hidden = party.rec.open - node.lots;
-        self.shrink_party(&mut party, lots, out);
-        self.recs[slot as usize] = party.rec;
+        let rec = &self.recs[slot as usize];
+        let hidden = rec.open - self.nodes.get(slot).lots;
+        let (number, side, limit) = (rec.market, rec.side, rec.limit);
+        self.shrink_order(slot, lots, out);
         if lots > hidden {
-            let market = &mut self.markets[party.rec.market as usize];
-            market.shrink(&mut self.nodes, slot, party.rec.side, party.rec.limit, lots - hidden);
-            self.mark_dirty(party.rec.market);
+            self.markets[number as usize].shrink(&mut self.nodes, slot, side, limit, lots - hidden);
+            self.mark_dirty(number);
         }
-    }
-
-    /// A kept order as a party of a trade or report.
-    pub(super) fn party(&self, slot: u32) -> Party {
-        let node = self.nodes.get(slot);
-        Party { id: node.id, account: node.tag, rec: self.recs[slot as usize], quote: None }
     }
 
     /// Whether an order can be filled to the last lot at once: without meeting one of its own account that it may

@@ -28,9 +28,11 @@ mod amend;
 mod auction;
 mod cancel;
 mod fill;
+mod fingerprint;
 mod market;
 mod matching;
 mod money;
+mod names;
 mod order;
 mod outputs;
 mod pair;
@@ -38,35 +40,38 @@ mod place;
 mod prefetch;
 mod publish;
 mod query;
+mod report;
 mod requests;
 mod roles;
 mod snapshot;
 mod stops;
 mod timers;
+mod units;
 mod verify;
 mod work;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
-use ledger::{AssetId, Ledger, Positions, Shared};
-use model::exchange::{
-    AccountId, ClientOrderId, Command, CommandBody, ExchangeLimits, Execution, ExecutionKind, Reason,
-};
-use model::{Instrument, UnixNanos, Volume};
-use rustc_hash::FxHashMap;
+use ledger::{AssetId, Chunks, Ledger, Positions};
+use model::UnixNanos;
+use model::exchange::{AccountId, ClientOrderId, Command, CommandBody, ExchangeLimits, ExecutionKind, Reason};
 
 use crate::book::{IdIndex, Nodes, SlotIndex};
 
 use accounts::AccountRow;
 use market::Market;
+use names::Names;
 use order::Recs;
+use report::{Detail, Report};
 use requests::{Client, Outcome, Remembered, Requests};
 use roles::Roles;
 use timers::Timers;
+use units::Catalog;
 
-pub use outputs::{BookUpdate, OutputKey, OutputTopic, Outputs};
+pub use outputs::{OutputKey, OutputTopic, Outputs};
 pub use query::{BookLevels, MarketView};
-pub use snapshot::{FORMAT_VERSION, Frozen, LOGIC_VERSION};
+pub use snapshot::{FORMAT_VERSION, LOGIC_VERSION};
 
 /// Fills of one command, at most.
 pub const FILLS_MAX: u32 = 10_000;
@@ -76,8 +81,8 @@ pub const MARKETS_MAX: usize = 1_024;
 pub const STOPS_MAX: u32 = 10_000;
 /// Trailing stops that wait in one market, at most.
 pub const TRAILING_MAX: usize = 1_000;
-/// Order records that are copied together when a snapshot shares them: 8 KiB.
-const REC_CHUNK: usize = 32;
+/// Order records in a chunk.
+const REC_CHUNK: usize = 1_024;
 /// How far ahead of the exchange's time a client's `sent_at` may be.
 const SENT_AHEAD_NS: i64 = 5_000_000_000;
 
@@ -129,7 +134,8 @@ pub struct Exchange {
     positions: Positions,
     accounts: Vec<AccountRow>,
     markets: Vec<Market>,
-    by_name: FxHashMap<Instrument, u16>,
+    by_name: Names,
+    catalog: Arc<Catalog>,
     nodes: Nodes,
     recs: Recs,
     ids: IdIndex,
@@ -166,9 +172,10 @@ impl Exchange {
             positions: Positions::default(),
             accounts: Vec::new(),
             markets: Vec::new(),
-            by_name: FxHashMap::default(),
+            by_name: Names::default(),
+            catalog: Arc::default(),
             nodes: Nodes::default(),
-            recs: Shared::default(),
+            recs: Chunks::default(),
             ids: IdIndex::default(),
             clients: SlotIndex::default(),
             requests: Requests::new(limits.ids_max),
@@ -193,6 +200,9 @@ impl Exchange {
     pub fn apply(&mut self, offset: u64, command: &Command, out: &mut Outputs) -> Applied {
         out.clear();
         out.offset = offset;
+        if !Arc::ptr_eq(&out.catalog, &self.catalog) {
+            out.catalog = Arc::clone(&self.catalog);
+        }
         if self.applied.is_some_and(|applied| offset <= applied) {
             return Applied::Skipped;
         }
@@ -223,18 +233,13 @@ impl Exchange {
     /// Carries a command out unless its id is remembered, and remembers what came of it.
     fn once(&mut self, offset: u64, command: &Command, id: ClientOrderId, out: &mut Outputs) {
         self.requests.forget(self.clock.saturating_sub(self.limits.ids_ttl_ns));
-        let mut scratch = std::mem::take(&mut self.scratch);
-        scratch.clear();
-        scratch.push(command.body.number());
-        command.body.encode(&mut scratch);
-        let fingerprint = requests::fingerprint(&scratch);
-        self.scratch = scratch;
+        let fingerprint = fingerprint::of(&command.body, &mut self.scratch);
         let account = command.account;
         let tag = requests::tag_of(self.seed, account.0, &id);
         if let Some(known) = self.requests.find(tag, account.0, &id) {
             if known.fingerprint == fingerprint {
-                let known = *known;
-                return self.tell_again(command, &known, out);
+                let (first, outcome) = (known.offset, known.outcome());
+                return self.tell_again(command, first, &outcome, out);
             }
             return self.reject(command, Refused::plain(Reason::IdReused), out);
         }
@@ -248,8 +253,8 @@ impl Exchange {
         self.carry_out(command, Some(Client { id, tag }), out);
         if let Some(outcome) = self.outcome.take() {
             let outcome = self.latest(outcome, out);
-            let entry =
-                Remembered { account: account.0, tag, id, fingerprint, offset, sent_at, at: self.clock, outcome };
+            let client = Client { id, tag };
+            let entry = Remembered::new(account.0, &client, fingerprint, (offset, sent_at, self.clock), &outcome);
             self.requests.remember(entry);
         }
     }
@@ -292,53 +297,52 @@ impl Exchange {
     }
 
     /// Adds the answer to a command that is about no order.
-    fn done(&mut self, command: &Command, out: &mut Outputs, more: impl FnOnce(&mut Execution)) {
-        let mut execution = Execution::new(command.account, 0, ExecutionKind::Done);
-        execution.client_order_id = command.request;
-        more(&mut execution);
+    fn done(&mut self, command: &Command, out: &mut Outputs) {
+        self.done_with(command, Detail::default(), out);
+    }
+
+    /// As [`Self::done`], with what else there is to say.
+    fn done_with(&mut self, command: &Command, detail: Detail, out: &mut Outputs) {
+        let mut report = Report::new(command.account.0, ExecutionKind::Done, command.request);
         self.outcome = Some(Outcome {
-            kind: ExecutionKind::Done,
-            reason: None,
-            given: None,
-            limit: None,
-            order: execution.transfer.unwrap_or(0),
-            filled: 0,
-            open: 0,
-            notional: execution.amount.map_or(0, Volume::raw),
-            ticks: 0,
+            order: detail.transfer.unwrap_or(0),
+            notional: detail.amount.unwrap_or(0),
+            ..Outcome::new(ExecutionKind::Done)
         });
-        self.report(execution, out);
+        if detail != Detail::default() {
+            report.detail = out.detail(detail);
+        }
+        self.report(report, out);
     }
 
     fn reject(&mut self, command: &Command, refused: Refused, out: &mut Outputs) {
         // An account that cannot exist has no sequence of its own; the house is told.
         let account = if command.account.0 < AccountId::MAX { command.account } else { AccountId::HOUSE };
-        let mut execution = Execution::new(account, 0, ExecutionKind::Rejected);
-        execution.client_order_id = command.request;
-        execution.reason = Some(refused.reason);
-        execution.given = refused.given.map(Volume::from_raw);
-        execution.limit = refused.limit.map(Volume::from_raw);
-        self.outcome = Some(Outcome {
-            kind: ExecutionKind::Rejected,
-            reason: Some(refused.reason),
-            given: refused.given,
-            limit: refused.limit,
-            order: 0,
-            filled: 0,
-            open: 0,
-            notional: 0,
-            ticks: 0,
-        });
-        self.report(execution, out);
+        let Refused { reason, given, limit } = refused;
+        let mut report = Report::new(account.0, ExecutionKind::Rejected, command.request);
+        report.reason = Some(reason);
+        if given.is_some() || limit.is_some() {
+            report.detail = out.detail(Detail { given, limit, ..Detail::default() });
+        }
+        self.outcome = Some(Outcome { reason: Some(reason), given, limit, ..Outcome::new(ExecutionKind::Rejected) });
+        self.report(report, out);
     }
 
-    /// Gives an execution its account's next sequence and adds it.
+    /// Gives a report its account's next sequence and adds it.
     #[inline]
-    fn report(&mut self, mut execution: Execution, out: &mut Outputs) {
-        let row = self.account_mut(execution.account.0);
+    fn report(&mut self, mut report: Report, out: &mut Outputs) {
+        let row = self.account_mut(report.account);
         row.sequence += 1;
-        execution.sequence = row.sequence;
-        out.executions.push(execution);
+        report.sequence = row.sequence;
+        out.reports.push(report);
+    }
+
+    /// Brings the names up to date after a market was listed.
+    fn recatalog(&mut self) {
+        self.catalog = Arc::new(Catalog {
+            markets: self.markets.iter().map(|market| market.listing).collect(),
+            assets: self.ledger.assets().to_vec(),
+        });
     }
 
     /// Marks a market whose book changes in this command.

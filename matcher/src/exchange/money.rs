@@ -1,9 +1,10 @@
 //! Deposits, withdrawals, transfers.
 
 use ledger::{AssetId, Short};
+use model::Quantity;
 use model::exchange::{AccountId, Asset, Command, Reason};
-use model::{Quantity, Volume};
 
+use super::report::Detail;
 use super::{Exchange, Outputs, Refused, whole};
 
 fn short(short: Short) -> Refused {
@@ -20,11 +21,8 @@ impl Exchange {
     }
 
     fn moved(&mut self, command: &Command, asset: &Asset, amount: Quantity, transfer: Option<u64>, out: &mut Outputs) {
-        self.done(command, out, |execution| {
-            execution.asset = Some(*asset);
-            execution.amount = Some(Volume::from(amount));
-            execution.transfer = transfer;
-        });
+        let amount = Some(i128::from(amount.raw()));
+        self.done_with(command, Detail { asset: Some(*asset), amount, transfer, ..Detail::default() }, out);
     }
 
     pub(super) fn deposit(
@@ -35,7 +33,7 @@ impl Exchange {
         out: &mut Outputs,
     ) -> Result<(), Refused> {
         let (known, units) = self.money(asset, amount)?;
-        self.ledger.deposit(command.account, known, units, &mut out.postings);
+        self.ledger.deposit(command.account, known, units, &mut out.entries);
         self.moved(command, asset, amount, None, out);
         Ok(())
     }
@@ -51,12 +49,12 @@ impl Exchange {
         let (known, units) = self.money(asset, amount)?;
         let mut transfer = None;
         if pending {
-            let number = self.ledger.withdraw_later(command.account, known, units, &mut out.postings).map_err(short)?;
+            let number = self.ledger.withdraw_later(command.account, known, units, &mut out.entries).map_err(short)?;
             let most = ledger::Ledger::PENDING_MAX as i64;
             transfer = Some(number.ok_or(Refused::with(Reason::TooManyTransfers, 0, whole(most)))?);
             self.reserve(known, units);
         } else {
-            self.ledger.withdraw(command.account, known, units, &mut out.postings).map_err(short)?;
+            self.ledger.withdraw(command.account, known, units, &mut out.entries).map_err(short)?;
         }
         self.moved(command, asset, amount, transfer, out);
         Ok(())
@@ -74,14 +72,11 @@ impl Exchange {
         if command.account != AccountId::HOUSE && (post || command.account != pending.account) {
             return Err(Refused::plain(Reason::NotAllowed));
         }
-        self.ledger.settle_withdrawal(transfer, post, &mut out.postings);
+        self.ledger.settle_withdrawal(transfer, post, &mut out.entries);
         self.reserve(pending.asset, -pending.amount);
         let name = self.ledger.name(pending.asset);
-        self.done(command, out, |execution| {
-            execution.asset = Some(name);
-            execution.amount = Some(Volume::from_raw(pending.amount));
-            execution.transfer = Some(transfer);
-        });
+        let (asset, amount, transfer) = (Some(name), Some(pending.amount), Some(transfer));
+        self.done_with(command, Detail { asset, amount, transfer, ..Detail::default() }, out);
         Ok(())
     }
 
@@ -97,7 +92,7 @@ impl Exchange {
             return Err(Refused::with(Reason::UnknownAccount, whole(to.0), whole(AccountId::MAX)));
         }
         let (known, units) = self.money(asset, amount)?;
-        self.ledger.transfer(command.account, to, known, units, &mut out.postings).map_err(short)?;
+        self.ledger.transfer(command.account, to, known, units, &mut out.entries).map_err(short)?;
         self.moved(command, asset, amount, None, out);
         Ok(())
     }

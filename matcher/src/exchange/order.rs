@@ -1,14 +1,13 @@
 //! What the exchange keeps of an open order besides its place in the book.
 
 use ledger::FeeMeter;
-use model::Side;
 use model::exchange::{OrderKind, SelfTrade, TimeInForce, Trail};
+use model::{Side, UnixNanos};
 
 use super::requests::Client;
-use crate::book::NONE;
 
 /// The records of all orders, by slot.
-pub(super) type Recs = ledger::Shared<Rec, { super::REC_CHUNK }>;
+pub(super) type Recs = ledger::Chunks<Rec, { super::REC_CHUNK }>;
 
 /// Never.
 pub(super) const NEVER: i64 = i64::MAX;
@@ -24,6 +23,28 @@ pub(super) enum Place {
     Trailing,
     /// Set off in the running command and not carried out yet.
     Set,
+}
+
+/// How long an order stands; until when is in its record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tif {
+    Gtc,
+    Ioc,
+    Fok,
+    Gtd,
+    Day,
+}
+
+impl From<TimeInForce> for Tif {
+    fn from(tif: TimeInForce) -> Self {
+        match tif {
+            TimeInForce::Gtc => Self::Gtc,
+            TimeInForce::Ioc => Self::Ioc,
+            TimeInForce::Fok => Self::Fok,
+            TimeInForce::Gtd(_) => Self::Gtd,
+            TimeInForce::Day => Self::Day,
+        }
+    }
 }
 
 /// An order's record; its id, account and what shows of it are in the book's node of the same slot. The first
@@ -67,7 +88,8 @@ pub(super) struct Rec {
     pub(super) self_trade: SelfTrade,
     /// Whether the client named the limit, rather than the market's rules.
     pub(super) limit_given: bool,
-    pub(super) tif: TimeInForce,
+    pub(super) tif: Tif,
+    // The third line.
     pub(super) trail: Option<Trail>,
     pub(super) client: Option<Client>,
 }
@@ -75,18 +97,24 @@ pub(super) struct Rec {
 impl Rec {
     /// Whether it ends with the day.
     pub(super) fn is_day(&self) -> bool {
-        matches!(self.tif, TimeInForce::Day)
+        self.tif == Tif::Day
+    }
+
+    /// How long it stands, as the client said.
+    #[inline]
+    pub(super) fn tif(&self) -> TimeInForce {
+        match self.tif {
+            Tif::Gtc => TimeInForce::Gtc,
+            Tif::Ioc => TimeInForce::Ioc,
+            Tif::Fok => TimeInForce::Fok,
+            Tif::Day => TimeInForce::Day,
+            Tif::Gtd => TimeInForce::Gtd(UnixNanos(self.expires)),
+        }
     }
 
     /// Fees that it can be charged at, at most.
     #[inline]
     pub(super) fn bps_max(&self) -> u16 {
         self.maker_bps.max(self.taker_bps)
-    }
-
-    /// Without a place in any list.
-    pub(super) fn unlinked(mut self) -> Self {
-        (self.next, self.prev) = (NONE, NONE);
-        self
     }
 }

@@ -2,7 +2,6 @@
 
 use model::exchange::{AccountId, ExecutionKind, NewOrder, OrderKind, Reason};
 
-use super::fill::Party;
 use super::order::Place;
 use super::requests::Client;
 use super::{Exchange, Outputs, Refused};
@@ -53,17 +52,15 @@ impl Exchange {
         self.take_hold(id, account, &mut first, need, out)?;
         self.orders = id + 1;
         second.hold = 0;
-        let first = Party { id, account: account.0, rec: first, quote: None };
-        let second = Party { id: id + 1, account: account.0, rec: second, quote: None };
-        self.report_order(ExecutionKind::Accepted, &first, None, out);
-        self.report_order(ExecutionKind::Accepted, &second, None, out);
-        self.outcome = Some(self.accepted(&first));
-        self.keep(&first, Place::Book);
-        self.keep(&second, Place::Stop);
-        let slot_of = |id| self.ids.find(&self.nodes, id).expect("it was kept just now");
-        let (one, other) = (slot_of(first.id), slot_of(second.id));
-        self.recs[one as usize].oco = other;
-        self.recs[other as usize].oco = one;
+        let first = self.take_slot(id, account.0, &first);
+        let second = self.take_slot(id + 1, account.0, &second);
+        self.report_order(ExecutionKind::Accepted, first, None, out);
+        self.report_order(ExecutionKind::Accepted, second, None, out);
+        self.outcome = Some(self.accepted(first));
+        self.keep(first, Place::Book);
+        self.keep(second, Place::Stop);
+        self.recs[first as usize].oco = second;
+        self.recs[second as usize].oco = first;
         Ok(())
     }
 
@@ -71,11 +68,10 @@ impl Exchange {
     pub(super) fn take_over(&mut self, stop: u32, out: &mut Outputs) {
         let limit = self.recs[stop as usize].oco;
         let hold = std::mem::take(&mut self.recs[limit as usize].hold);
-        let mut party = self.party(stop);
-        party.rec.hold = hold;
-        let spare = hold - self.markets[party.rec.market as usize].need(&party.rec);
-        self.free_hold(party.id, party.account, &mut party.rec, spare, out);
-        self.recs[stop as usize] = party.rec;
+        let rec = &mut self.recs[stop as usize];
+        rec.hold = hold;
+        let spare = hold - self.markets[rec.market as usize].need(rec);
+        self.free_hold(stop, spare, out);
         self.close_partner(stop, out);
     }
 }

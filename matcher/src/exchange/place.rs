@@ -1,12 +1,11 @@
 //! Placing orders: the hold, the number, the run against the book, the rest.
 
 use model::Side;
-use model::exchange::{AccountId, ExecutionKind, NewOrder, OrderKind, Reason, TimeInForce};
+use model::exchange::{AccountId, ExecutionKind, NewOrder, OrderKind, Reason};
 
-use super::admit::rests;
-use super::fill::Party;
+use super::admit::{Admitted, rests};
 use super::matching::End;
-use super::order::{NEVER, Place, Rec};
+use super::order::{NEVER, Place, Rec, Tif};
 use super::requests::Client;
 use super::timers::Timer;
 use super::{Exchange, Outputs, Refused};
@@ -19,30 +18,41 @@ impl Exchange {
         order: &NewOrder,
         out: &mut Outputs,
     ) -> Result<(), Refused> {
-        let mut admitted = self.admit(account, client, order)?;
-        let market = admitted.market as usize;
-        let waits = admitted.rec.trigger != 0;
-        let at_once = !waits && !self.markets[market].collects();
+        let Admitted { market, mut rec, quote } = self.admit(account, client, order)?;
+        let number = market as usize;
+        let waits = rec.trigger != 0;
+        let at_once = !waits && !self.markets[number].collects();
         if at_once {
-            self.check_other_side(account, &admitted.rec)?;
+            self.check_other_side(account, &rec)?;
         }
-        let need = self.first_need(market, &mut admitted.rec, admitted.quote)?;
+        let need = self.first_need(number, &mut rec, quote)?;
         let id = self.orders + 1;
-        self.take_hold(id, account, &mut admitted.rec, need, out)?;
+        self.take_hold(id, account, &mut rec, need, out)?;
         self.orders = id;
-        let mut party = Party { id, account: account.0, rec: admitted.rec, quote: admitted.quote };
-        self.report_order(ExecutionKind::Accepted, &party, None, out);
-        self.outcome = Some(self.accepted(&party));
+        let slot = self.take_slot(id, account.0, &rec);
+        self.report_order(ExecutionKind::Accepted, slot, None, out);
+        self.outcome = Some(self.accepted(slot));
         if waits {
-            let place = if party.rec.kind == OrderKind::TrailingStop { Place::Trailing } else { Place::Stop };
-            self.keep(&party, place);
+            let place = if order.kind == OrderKind::TrailingStop { Place::Trailing } else { Place::Stop };
+            self.keep(slot, place);
         } else if at_once {
-            let end = self.run(market, &mut party, out);
-            self.finish(None, party, end, out);
+            let end = self.run(number, slot, quote, out);
+            self.finish(slot, false, end, out);
         } else {
-            self.keep(&party, Place::Book);
+            self.keep(slot, Place::Book);
         }
         Ok(())
+    }
+
+    /// Gives an order a slot. It is in no list and found by nobody until it is kept.
+    pub(super) fn take_slot(&mut self, id: u64, account: u32, rec: &Rec) -> u32 {
+        let slot = self.nodes.insert(id, rec.open, account);
+        if self.recs.len() <= slot as usize {
+            self.recs.push(*rec);
+        } else {
+            self.recs[slot as usize] = *rec;
+        }
+        slot
     }
 
     /// What an order needs held before it may do anything. For a sale by quote amount this also sets how much it
@@ -50,7 +60,7 @@ impl Exchange {
     fn first_need(&self, market: usize, rec: &mut Rec, quote: Option<i128>) -> Result<i128, Refused> {
         let market = &self.markets[market];
         let Some(amount) = quote else { return Ok(market.need(rec)) };
-        let most = market.rules.max_quantity.raw() / market.lot;
+        let most = market.rules.max_quantity.raw() / market.listing.lot;
         let lots = (amount / market.notional(rec.limit, 1)).min(i128::from(most)) as u64;
         if lots == 0 {
             return Err(Refused::with(Reason::NotionalTooSmall, amount, market.notional(rec.limit, 1)));
@@ -79,7 +89,7 @@ impl Exchange {
         let asset = self.markets[rec.market as usize].held_asset(rec.side);
         let reference = ledger::Reference { order: id, trade: 0 };
         self.ledger
-            .hold(account, asset, need, reference, &mut out.postings)
+            .hold(account, asset, need, reference, &mut out.entries)
             .map_err(|short| Refused::with(Reason::InsufficientFunds, short.needed, short.available))?;
         self.reserve(asset, need);
         rec.hold += need;
@@ -87,12 +97,14 @@ impl Exchange {
     }
 
     /// Frees a part of an order's hold.
-    pub(super) fn free_hold(&mut self, id: u64, account: u32, rec: &mut Rec, amount: i128, out: &mut Outputs) {
-        let asset = self.markets[rec.market as usize].held_asset(rec.side);
-        let reference = ledger::Reference { order: id, trade: 0 };
-        self.ledger.release(AccountId(account), asset, amount, reference, &mut out.postings);
-        self.reserve(asset, -amount);
+    pub(super) fn free_hold(&mut self, slot: u32, amount: i128, out: &mut Outputs) {
+        let node = self.nodes.get(slot);
+        let rec = &mut self.recs[slot as usize];
         rec.hold -= amount;
+        let asset = self.markets[rec.market as usize].held_asset(rec.side);
+        let reference = ledger::Reference { order: node.id, trade: 0 };
+        self.ledger.release(AccountId(node.tag), asset, amount, reference, &mut out.entries);
+        self.reserve(asset, -amount);
     }
 
     /// Whether the other side of the book forbids the order: post-only and fill-or-kill.
@@ -105,29 +117,24 @@ impl Exchange {
                 return Err(Refused { reason: Reason::PostOnlyWouldTake, given: None, limit: Some(price.into()) });
             }
         }
-        if rec.tif == TimeInForce::Fok && !self.can_fill_all(account.0, rec) {
+        if rec.tif == Tif::Fok && !self.can_fill_all(account.0, rec) {
             return Err(Refused::plain(Reason::FokUnfillable));
         }
         Ok(())
     }
 
-    /// Lets an order stay: in the book at its limit, or among the stops. Gives it a slot.
-    pub(super) fn keep(&mut self, party: &Party, place: Place) {
-        let slot = self.nodes.insert(party.id, party.rec.open, party.account);
-        let rec = party.rec.unlinked();
-        if self.recs.len() <= slot as usize {
-            self.recs.push(rec);
-        } else {
-            self.recs[slot as usize] = rec;
-        }
-        self.ids.insert(party.id, slot);
-        if let Some(client) = rec.client {
+    /// Lets the order at `slot` stay: in the book at its limit, or among the stops.
+    pub(super) fn keep(&mut self, slot: u32, place: Place) {
+        let id = self.nodes.get(slot).id;
+        self.ids.insert(id, slot);
+        let rec = &self.recs[slot as usize];
+        if let Some(client) = &rec.client {
             self.clients.insert(client.tag, slot);
         }
-        self.list(slot);
         if rec.expires != NEVER {
-            self.timers.set(rec.expires, Timer::Order { id: party.id, slot });
+            self.timers.set(rec.expires, Timer::Order { id, slot });
         }
+        self.list(slot);
         self.put_in_place(slot, place);
     }
 
@@ -156,44 +163,37 @@ impl Exchange {
         }
     }
 
-    /// What becomes of an order that has finished trading: done, resting, or its rest cancelled. `slot` is where
-    /// it was kept before, if it was.
-    pub(super) fn finish(&mut self, slot: Option<u32>, mut party: Party, end: End, out: &mut Outputs) {
-        let may_rest = matches!(party.rec.kind, OrderKind::Limit | OrderKind::StopLimit) && rests(party.rec.tif);
+    /// What becomes of an order that has finished trading: done, resting, or its rest cancelled. `kept` says that it
+    /// was kept before.
+    pub(super) fn finish(&mut self, slot: u32, kept: bool, end: End, out: &mut Outputs) {
+        let rec = &self.recs[slot as usize];
+        let may_rest = matches!(rec.kind, OrderKind::Limit | OrderKind::StopLimit) && rests(rec.tif());
         let reason = match end {
             End::Filled => None,
-            End::NothingMeets if may_rest => {
-                match slot {
-                    Some(slot) => {
-                        let (next, prev) = (self.recs[slot as usize].next, self.recs[slot as usize].prev);
-                        self.recs[slot as usize] = Rec { next, prev, ..party.rec };
-                        self.put_in_place(slot, Place::Book);
-                    }
-                    None => self.keep(&party, Place::Book),
-                }
-                return;
-            }
+            End::NothingMeets if may_rest && kept => return self.put_in_place(slot, Place::Book),
+            End::NothingMeets if may_rest => return self.keep(slot, Place::Book),
             End::NothingMeets => Some(Reason::IocRemainder),
             End::Cancelled(reason) => Some(reason),
         };
-        let left = party.rec.hold;
-        self.free_hold(party.id, party.account, &mut party.rec, left, out);
+        let left = rec.hold;
+        self.free_hold(slot, left, out);
         if let Some(reason) = reason {
-            party.rec.open = 0;
-            self.report_order(ExecutionKind::Cancelled, &party, Some(reason), out);
+            self.recs[slot as usize].open = 0;
+            self.report_order(ExecutionKind::Cancelled, slot, Some(reason), out);
         }
-        if let Some(slot) = slot {
+        if kept {
             self.forget_order(slot);
+        } else {
+            self.nodes.remove(slot);
         }
     }
 
     /// Frees the slot of an order that is in no book and among no stops.
     pub(super) fn forget_order(&mut self, slot: u32) {
-        let rec = self.recs[slot as usize];
-        let node = *self.nodes.get(slot);
         self.unlist(slot);
-        self.ids.remove(node.id, slot);
-        if let Some(client) = rec.client {
+        self.ids.remove(self.nodes.get(slot).id, slot);
+        let rec = &self.recs[slot as usize];
+        if let Some(client) = &rec.client {
             self.clients.remove(client.tag, slot);
         }
         if rec.expires != NEVER {

@@ -79,7 +79,7 @@ impl Exchange {
 
     /// One market.
     pub fn market(&self, instrument: &Instrument) -> Option<MarketView> {
-        self.by_name.get(instrument).map(|number| self.market_view(*number as usize))
+        self.by_name.get(instrument).map(|number| self.market_view(number as usize))
     }
 
     fn market_view(&self, number: usize) -> MarketView {
@@ -102,7 +102,7 @@ impl Exchange {
 
     /// A book's best `depth` levels of each side.
     pub fn book(&self, instrument: &Instrument, depth: usize) -> Option<BookLevels> {
-        let market = &self.markets[*self.by_name.get(instrument)? as usize];
+        let market = &self.markets[self.by_name.get(instrument)? as usize];
         let levels = |side| {
             let best = market.depth.iter(side).take(depth);
             best.map(|level| (market.price(market.depth.ticks(level)), market.volume(market.depth.lots(level))))
@@ -128,6 +128,11 @@ impl Exchange {
         all.filter(|(_, position)| *position != Position::default())
     }
 
+    fn view(&self, slot: u32) -> OrderView {
+        let state = self.state(slot);
+        state.view(&self.markets[state.market as usize].listing)
+    }
+
     /// An account's open orders, newest first.
     pub fn open_orders(&self, account: AccountId) -> impl Iterator<Item = (OrderView, Option<ClientOrderId>)> + '_ {
         let mut at = self.account_row(account.0).head;
@@ -135,21 +140,22 @@ impl Exchange {
             if at == NONE {
                 return None;
             }
-            let party = self.party(at);
-            at = party.rec.next;
-            Some((self.view(&party), party.rec.client.map(|client| client.id)))
+            let slot = at;
+            let rec = &self.recs[slot as usize];
+            at = rec.next;
+            Some((self.view(slot), rec.client.map(|client| client.id)))
         })
     }
 
     /// An open order, with its account.
     pub fn order(&self, id: OrderId) -> Option<(AccountId, OrderView)> {
         let slot = self.ids.find(&self.nodes, id)?;
-        Some((self.account_of(slot), self.view(&self.party(slot))))
+        Some((self.account_of(slot), self.view(slot)))
     }
 
     /// The open order that an account placed under this client order id.
     pub fn order_by_client(&self, account: AccountId, client: &ClientOrderId) -> Option<OrderView> {
-        self.open_by_client(account.0, client).map(|slot| self.view(&self.party(slot)))
+        self.open_by_client(account.0, client).map(|slot| self.view(slot))
     }
 
     /// Executions of an account so far.

@@ -1,9 +1,9 @@
 //! The memory of client order ids: what each was for and what became of it.
 
+use ledger::Chunks;
 use model::exchange::{ClientOrderId, ExecutionKind, Reason};
 
-use ledger::Shared;
-
+use super::fingerprint::fold;
 use crate::book::{SlotIndex, Tag};
 
 /// A client order id with its tag.
@@ -13,9 +13,10 @@ pub(super) struct Client {
     pub(super) tag: Tag,
 }
 
-/// Entries that are copied together when a snapshot shares them. The ring is written in order, so large chunks do
-/// not hurt.
-const RING_CHUNK: usize = 256;
+/// How many entries ahead of those that go the memory of the next ones is fetched.
+const AHEAD: usize = 16;
+/// Entries in a chunk of the ring.
+const RING_CHUNK: usize = 1_024;
 
 /// What became of a command, as far as it must be told again. The fields of the order itself are in the repeated
 /// command, which is the same.
@@ -23,6 +24,7 @@ const RING_CHUNK: usize = 256;
 pub(super) struct Outcome {
     pub(super) kind: ExecutionKind,
     pub(super) reason: Option<Reason>,
+    /// The numbers of a rejection.
     pub(super) given: Option<i128>,
     pub(super) limit: Option<i128>,
     /// The order, 0 for none; for a pending withdrawal its number.
@@ -34,25 +36,108 @@ pub(super) struct Outcome {
     pub(super) ticks: i64,
 }
 
+impl Outcome {
+    /// An outcome that says nothing else.
+    #[inline]
+    pub(super) const fn new(kind: ExecutionKind) -> Self {
+        Self { kind, reason: None, given: None, limit: None, order: 0, filled: 0, open: 0, notional: 0, ticks: 0 }
+    }
+}
+
+/// An id with what became of it, in two cache lines. A rejection has no order, so the numbers of its sentence lie
+/// where the order's quantities would.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C, align(64))]
 pub(super) struct Remembered {
+    pub(super) id: ClientOrderId,
+    kind: ExecutionKind,
+    reason: Option<Reason>,
+    /// Which numbers a rejection has: [`GIVEN`], [`LIMIT`].
+    numbers: u8,
     pub(super) account: u32,
     /// Of account and id, so that it need not be computed again.
     pub(super) tag: Tag,
-    pub(super) id: ClientOrderId,
     /// Of the command's content.
     pub(super) fingerprint: u64,
     pub(super) offset: u64,
     pub(super) sent_at: i64,
     pub(super) at: i64,
-    pub(super) outcome: Outcome,
+    order: u64,
+    ticks: i64,
+    /// Filled and open lots; or what was given, low half first.
+    left: [u64; 2],
+    /// The notional; or the limit; low half first.
+    right: [u64; 2],
+}
+
+const GIVEN: u8 = 1;
+const LIMIT: u8 = 2;
+
+const fn halves(value: i128) -> [u64; 2] {
+    [value as u64, (value >> 64) as u64]
+}
+
+const fn whole([low, high]: [u64; 2]) -> i128 {
+    ((high as u128) << 64 | low as u128) as i128
+}
+
+impl Remembered {
+    /// `times` are the command's offset, when it was sent, and the exchange's time.
+    #[inline]
+    pub(super) fn new(
+        account: u32,
+        client: &Client,
+        fingerprint: u64,
+        (offset, sent_at, at): (u64, i64, i64),
+        outcome: &Outcome,
+    ) -> Self {
+        const { assert!(size_of::<Self>() == 128) };
+        let mut entry = Self {
+            id: client.id,
+            kind: outcome.kind,
+            reason: outcome.reason,
+            numbers: 0,
+            account,
+            tag: client.tag,
+            fingerprint,
+            offset,
+            sent_at,
+            at,
+            order: outcome.order,
+            ticks: outcome.ticks,
+            left: [outcome.filled, outcome.open],
+            right: halves(outcome.notional),
+        };
+        if outcome.kind == ExecutionKind::Rejected {
+            if let Some(given) = outcome.given {
+                (entry.numbers, entry.left) = (GIVEN, halves(given));
+            }
+            if let Some(limit) = outcome.limit {
+                (entry.numbers, entry.right) = (entry.numbers | LIMIT, halves(limit));
+            }
+        }
+        entry
+    }
+
+    pub(super) fn outcome(&self) -> Outcome {
+        let mut outcome =
+            Outcome { reason: self.reason, order: self.order, ticks: self.ticks, ..Outcome::new(self.kind) };
+        if self.kind == ExecutionKind::Rejected {
+            outcome.given = (self.numbers & GIVEN != 0).then(|| whole(self.left));
+            outcome.limit = (self.numbers & LIMIT != 0).then(|| whole(self.right));
+        } else {
+            [outcome.filled, outcome.open] = self.left;
+            outcome.notional = whole(self.right);
+        }
+        outcome
+    }
 }
 
 /// A ring of the newest ids, with an index. What falls out moves `floor` up, so that an id that could have been
 /// forgotten is refused as too old rather than taken for new.
 #[derive(Debug, Clone)]
 pub(super) struct Requests {
-    ring: Shared<Remembered, RING_CHUNK>,
+    ring: Chunks<Remembered, RING_CHUNK>,
     /// Where the oldest one is.
     head: usize,
     len: usize,
@@ -76,31 +161,10 @@ pub(super) fn tag_of(seed: u64, account: u32, id: &ClientOrderId) -> Tag {
     Tag::of_hash(fold(left ^ rest, right ^ seed ^ 0x8ebc_6af0_9c88_c6e3))
 }
 
-/// Both halves of the 128-bit product, folded.
-#[inline]
-const fn fold(a: u64, b: u64) -> u64 {
-    let product = (a as u128).wrapping_mul((b | 1) as u128);
-    product as u64 ^ (product >> 64) as u64
-}
-
-/// Fingerprint of a command's content.
-pub(super) fn fingerprint(bytes: &[u8]) -> u64 {
-    let mut state = bytes.len() as u64 ^ 0x8ebc_6af0_9c88_c6e3;
-    let mut mix = |word: u64| {
-        state = fold(state ^ word, 0x5895_65a3_d73c_9b17).wrapping_add(state.rotate_left(23));
-    };
-    let (words, rest) = bytes.as_chunks::<8>();
-    words.iter().for_each(|word| mix(u64::from_le_bytes(*word)));
-    let mut last = [0u8; 8];
-    last[..rest.len()].copy_from_slice(rest);
-    mix(u64::from_le_bytes(last));
-    state
-}
-
 impl Requests {
     pub(super) fn new(capacity: u32) -> Self {
         Self {
-            ring: Shared::default(),
+            ring: Chunks::default(),
             head: 0,
             len: 0,
             capacity: capacity as usize,
@@ -143,8 +207,9 @@ impl Requests {
         let old = &self.ring[self.head];
         self.floor = self.floor.max(old.sent_at);
         self.index.remove(old.tag, self.head as u32);
-        // Those that go next are known already.
-        if let Some(soon) = self.ring.get(self.head + 8) {
+        // Those that go next are known already: first the entry is fetched, then its place in the index.
+        self.ring.prefetch(self.head + 2 * AHEAD, 0);
+        if let Some(soon) = self.ring.get(self.head + AHEAD) {
             self.index.prefetch(soon.tag);
         }
         self.head += 1;
@@ -165,7 +230,10 @@ impl Requests {
             self.ring.push(entry);
             self.ring.len() - 1
         } else {
-            let at = (self.head + self.len) % self.ring.len();
+            let mut at = self.head + self.len;
+            if at >= self.ring.len() {
+                at -= self.ring.len();
+            }
             self.ring[at] = entry;
             at
         };
@@ -197,13 +265,8 @@ impl Requests {
         (0..self.len).map(|at| &self.ring[(self.head + at) % self.ring.len()])
     }
 
-    /// A copy for a snapshot: it shares its memory and has no index.
-    pub(super) fn share(&mut self) -> Self {
-        Self { ring: self.ring.share(), index: SlotIndex::default(), ..*self }
-    }
-
     /// From what was remembered, oldest first.
-    pub(super) fn restore(capacity: u32, floor: i64, entries: Shared<Remembered, RING_CHUNK>) -> Self {
+    pub(super) fn restore(capacity: u32, floor: i64, entries: Chunks<Remembered, RING_CHUNK>) -> Self {
         let len = entries.len();
         let mut requests =
             Self { ring: entries, head: 0, len, capacity: capacity as usize, index: SlotIndex::default(), floor };

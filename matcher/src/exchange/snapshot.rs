@@ -8,21 +8,21 @@
 use std::collections::VecDeque;
 
 use ledger::snapshot::{SnapshotError, Source, State};
-use ledger::{AssetId, Ledger, Shared, state_of, state_of_enum};
+use ledger::{AssetId, Chunks, Ledger, state_of, state_of_enum};
 use model::Side;
 use model::exchange::MarketRules;
 
 use super::accounts::AccountRow;
 use super::market::{Market, Settling, Traded};
-use super::order::{Place, Rec, Recs};
-use super::requests::{self, Client, Outcome, Remembered, Requests};
+use super::order::{Place, Rec, Recs, Tif};
+use super::requests::{Client, Outcome, Remembered, Requests};
 use super::roles::{Roles, SourceMark, Writer};
 use super::timers::{Timer, Timers};
-use super::{Drained, Exchange};
+use super::{Drained, Exchange, MARKETS_MAX, fingerprint};
 use crate::book::{Depth, IdIndex, NONE, Node, Nodes, SlotIndex, Tag};
 
 /// Version of the snapshot's format.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 /// Version of the exchange's rules: two programs with the same one make the same of the same records. New rules
 /// start from a snapshot taken at the log's end, never by replaying old commands.
 pub const LOGIC_VERSION: u32 = 1;
@@ -35,7 +35,6 @@ state_of!(Writer { role, epoch, sequence });
 state_of!(SourceMark { topic, partition, offset, index });
 state_of!(Outcome { kind, reason, given, limit, order, filled, open, notional, ticks });
 state_of!(Client { id, tag });
-state_of!(Remembered { account, tag, id, fingerprint, offset, sent_at, at, outcome });
 state_of!(Drained { slot, id, market, reason });
 state_of!(Settling { ticks, then });
 state_of!(Traded {
@@ -52,6 +51,7 @@ state_of!(Traded {
     busted
 });
 state_of_enum!(Place { Book, Stop, Trailing, Set });
+state_of_enum!(Tif { Gtc, Ioc, Fok, Gtd, Day });
 state_of!(Rec {
     hold,
     notional,
@@ -79,6 +79,23 @@ state_of!(Rec {
     trail,
     client
 });
+
+impl State for Remembered {
+    fn put(&self, out: &mut Vec<u8>) {
+        (self.account, self.tag).put(out);
+        (self.id, self.fingerprint).put(out);
+        (self.offset, self.sent_at).put(out);
+        (self.at, self.outcome()).put(out);
+    }
+
+    fn get(from: &mut Source<'_>) -> Result<Self, SnapshotError> {
+        let (account, tag): (u32, Tag) = State::get(from)?;
+        let (id, fingerprint) = State::get(from)?;
+        let (offset, sent_at) = State::get(from)?;
+        let (at, outcome): (i64, Outcome) = State::get(from)?;
+        Ok(Self::new(account, &Client { id, tag }, fingerprint, (offset, sent_at, at), &outcome))
+    }
+}
 
 impl State for Tag {
     fn put(&self, out: &mut Vec<u8>) {
@@ -298,11 +315,14 @@ impl Exchange {
             let assets = exchange.ledger.assets().len();
             let market = Market::get(from, assets, &mut exchange.nodes, &exchange.recs)?;
             exchange.settling += u32::from(market.settling.is_some());
-            exchange.by_name.insert(market.rules.instrument, number as u16);
+            if exchange.by_name.get(&market.rules.instrument).is_some() || number as usize >= MARKETS_MAX {
+                return Err(SnapshotError::Invalid("market"));
+            }
+            exchange.by_name.insert(&market.rules.instrument);
             exchange.markets.push(market);
         }
         let (count, floor): (u32, i64) = State::get(from)?;
-        let mut entries = Shared::default();
+        let mut entries = Chunks::default();
         for _ in 0..count {
             entries.push(Remembered::get(from)?);
         }
@@ -316,6 +336,7 @@ impl Exchange {
             return Err(SnapshotError::Invalid("end"));
         }
         exchange.check_links()?;
+        exchange.recatalog();
         Ok(exchange)
     }
 
@@ -388,39 +409,6 @@ impl Exchange {
         bytes
     }
 
-    /// A copy of the state for [`Frozen::encode`], made at once: most of it is shared until either side writes
-    /// to it, so that the exchange goes on while another thread encodes.
-    pub fn freeze(&mut self) -> Frozen {
-        Frozen(Self {
-            seed: self.seed,
-            limits: self.limits,
-            applied: self.applied,
-            clock: self.clock,
-            roles: self.roles.clone(),
-            ledger: self.ledger.share(),
-            positions: self.positions.share(),
-            accounts: self.accounts.clone(),
-            markets: self.markets.clone(),
-            by_name: self.by_name.clone(),
-            nodes: self.nodes.clone(),
-            recs: self.recs.share(),
-            // Built again from the rest when the snapshot is read.
-            ids: IdIndex::default(),
-            clients: SlotIndex::default(),
-            requests: self.requests.share(),
-            timers: self.timers.clone(),
-            drain: self.drain.clone(),
-            settling: self.settling,
-            orders: self.orders,
-            reserved: self.reserved.clone(),
-            dirty: Vec::new(),
-            set_off: VecDeque::new(),
-            fills_left: 0,
-            outcome: None,
-            scratch: Vec::new(),
-        })
-    }
-
     /// The state that a snapshot holds.
     ///
     /// # Errors
@@ -450,28 +438,7 @@ impl Exchange {
     pub fn state_hash(&self) -> u64 {
         let mut bytes = Vec::new();
         self.put_state(&mut bytes);
-        requests::fingerprint(&bytes)
-    }
-}
-
-/// The state at one record, good for nothing but to be encoded.
-#[derive(Debug)]
-pub struct Frozen(Exchange);
-
-impl Frozen {
-    /// Offset of the last record that the state has taken in.
-    pub fn applied(&self) -> Option<u64> {
-        self.0.applied
-    }
-
-    /// The state as a snapshot, as [`Exchange::encode`] gives it.
-    pub fn encode(&self) -> Vec<u8> {
-        self.0.encode()
-    }
-
-    /// The state's hash, as [`Exchange::state_hash`] gives it.
-    pub fn state_hash(&self) -> u64 {
-        self.0.state_hash()
+        fingerprint::of_bytes(&bytes)
     }
 }
 
@@ -500,7 +467,7 @@ fn unused() -> Rec {
         post_only: false,
         self_trade: model::exchange::SelfTrade::Allow,
         limit_given: false,
-        tif: model::exchange::TimeInForce::Gtc,
+        tif: Tif::Gtc,
         trail: None,
         client: None,
     }

@@ -99,42 +99,37 @@ impl Exchange {
 
     /// A stop that was set off becomes a market or limit order and trades.
     fn carry_out_stop(&mut self, number: usize, slot: u32, out: &mut Outputs) {
-        let mut party = self.party(slot);
-        self.report_order(ExecutionKind::Triggered, &party, None, out);
-        if party.rec.expires <= self.clock {
+        self.report_order(ExecutionKind::Triggered, slot, None, out);
+        let rec = &self.recs[slot as usize];
+        if rec.expires <= self.clock {
             return self.close(slot, Reason::Expired, out);
         }
         if self.fills_left == 0 {
             return self.close(slot, Reason::SweepLimit, out);
         }
         let market = &self.markets[number];
-        if party.rec.kind == OrderKind::StopLimit {
-            if check_band(market, party.rec.limit).is_err() {
+        if rec.kind == OrderKind::StopLimit {
+            if check_band(market, rec.limit).is_err() {
                 return self.close(slot, Reason::PriceBand, out);
             }
-            if self.check_other_side(self.account_of(slot), &party.rec).is_err() {
+            if self.check_other_side(self.account_of(slot), rec).is_err() {
                 return self.close(slot, Reason::PostOnlyWouldTake, out);
             }
         } else {
-            let mut limit = party.rec.limit;
-            if !party.rec.limit_given {
-                limit = market.protection(party.rec.side, party.rec.trigger);
-            }
+            let mut limit = if rec.limit_given { rec.limit } else { market.protection(rec.side, rec.trigger) };
             if let Some((low, high)) = market.band() {
-                limit = if party.rec.side == Side::Buy { limit.min(high) } else { limit.max(low) };
+                limit = if rec.side == Side::Buy { limit.min(high) } else { limit.max(low) };
             }
+            let rec = &mut self.recs[slot as usize];
             // A worse limit than the hold was taken for is never used.
-            party.rec.limit = match party.rec.side {
-                Side::Buy => limit.min(party.rec.limit),
-                Side::Sell => limit.min(Price::MAX.raw() / market.tick),
+            rec.limit = match rec.side {
+                Side::Buy => limit.min(rec.limit),
+                Side::Sell => limit.min(Price::MAX.raw() / market.listing.tick),
             };
-            let spare = party.rec.hold - market.need(&party.rec);
-            self.free_hold(party.id, party.account, &mut party.rec, spare, out);
+            let spare = rec.hold - market.need(rec);
+            self.free_hold(slot, spare, out);
         }
-        let end: End = self.run(number, &mut party, out);
-        // What follows works on the record, so the kept one must agree with the one in hand.
-        let (next, prev) = (self.recs[slot as usize].next, self.recs[slot as usize].prev);
-        self.recs[slot as usize] = super::order::Rec { next, prev, ..party.rec };
-        self.finish(Some(slot), party, end, out);
+        let end: End = self.run(number, slot, None, out);
+        self.finish(slot, true, end, out);
     }
 }

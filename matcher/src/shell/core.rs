@@ -1,5 +1,6 @@
 //! The state machine as a stage sees it: records in, records out.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use journal::Record;
@@ -31,6 +32,8 @@ pub(super) struct ShellCore {
     outputs: Outputs,
     /// Changes with every command, by what came of it: two replicas that differ show it at the first one.
     chain: u64,
+    /// Commands that come next, by their offsets.
+    ahead: VecDeque<(u64, Result<Command, CodecError>)>,
     // What follows is for the hooks and no state.
     waiters: Arc<Waiters>,
     answers: Vec<(Key, Result<Answer, GatewayError>)>,
@@ -56,6 +59,7 @@ impl ShellCore {
             partition,
             outputs: Outputs::default(),
             chain: 0,
+            ahead: VecDeque::new(),
             waiters,
             answers: Vec::new(),
             applied: 0,
@@ -76,45 +80,42 @@ impl ShellCore {
         (self.applied, self.undecodable)
     }
 
-    fn mix(&mut self, value: u64) {
-        // The constant is 2^64 over the golden ratio: it spreads nearby values.
-        self.chain = (self.chain.rotate_left(23) ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-
-    /// Folds what came of a command into the chain.
-    fn mix_outputs(&mut self, offset: u64) {
-        self.mix(offset);
-        for at in 0..self.outputs.executions.len() {
-            let execution = &self.outputs.executions[at];
-            let order = execution.order.map_or(0, |order| order.id ^ (order.open.raw() as u64).rotate_left(32));
-            let value = execution.sequence ^ u64::from(execution.account.0).rotate_left(40) ^ order;
-            self.mix(value);
-        }
-        for at in 0..self.outputs.postings.len() {
-            let posting = &self.outputs.postings[at];
-            let value = posting.available.raw() as u64 ^ (posting.held.raw() as u64).rotate_left(32);
-            self.mix(value);
-        }
-    }
-
     fn keep_answer(&mut self, command: &Command, offset: u64, applied: Applied) {
         let Some(key) = key_of(&command.origin) else { return };
         let answer = match applied {
-            Applied::Done => {
-                let own = |execution: &&_| {
-                    let execution: &&model::exchange::Execution = execution;
-                    execution.account == command.account
-                };
-                Ok(answer(offset, self.outputs.executions.iter().filter(own).copied()))
-            }
+            Applied::Done => Ok(answer(offset, self.outputs.executions_of(command.account))),
             Applied::Skipped => Err(GatewayError::Superseded),
         };
         self.answers.push((key, answer));
     }
 
+    /// The command of a record, decoded now or ahead of time.
+    fn command_of(&mut self, record: &Record) -> Result<Command, CodecError> {
+        match self.ahead.pop_front() {
+            Some((offset, command)) if offset == record.offset => command,
+            _ => {
+                self.ahead.clear();
+                Command::decode(&record.value)
+            }
+        }
+    }
+
+    fn apply_command(&mut self, offset: u64, command: &Command) -> Applied {
+        let mut exchange = lock(&self.exchange);
+        for (stage, ahead) in Exchange::PREFETCH.into_iter().enumerate() {
+            // The command itself was taken out of the queue.
+            if let Some((_, Ok(next))) = self.ahead.get(ahead - 1) {
+                exchange.prefetch(stage, next);
+            }
+        }
+        exchange.apply(offset, command, &mut self.outputs)
+    }
+
     fn refuse(&mut self, record: &Record, error: &CodecError, outputs: &mut StageOutputs) {
         self.undecodable += 1;
-        self.mix(record.offset ^ record.value.len() as u64);
+        self.outputs.clear();
+        self.outputs.offset = record.offset;
+        self.chain = self.outputs.chain(self.chain ^ record.value.len() as u64);
         let source = format!("{}/{}", topic::ORDERS, self.partition);
         outputs.push(DEAD_LETTERS, source.as_bytes(), |cause, out| {
             let kept = &record.value[..record.value.len().min(KEPT_BYTES_MAX)];
@@ -137,19 +138,26 @@ impl Core for ShellCore {
         LOGIC_VERSION
     }
 
+    fn expect(&mut self, record: &Record) {
+        self.ahead.push_back((record.offset, Command::decode(&record.value)));
+    }
+
     fn apply(&mut self, record: &Record, outputs: &mut StageOutputs) {
-        let command = match Command::decode(&record.value) {
+        let command = match self.command_of(record) {
             Ok(command) => command,
             Err(error) => return self.refuse(record, &error, outputs),
         };
-        let applied = lock(&self.exchange).apply(record.offset, &command, &mut self.outputs);
+        let applied = self.apply_command(record.offset, &command);
         self.applied += 1;
-        self.mix_outputs(record.offset);
+        self.chain = self.outputs.chain(self.chain);
         if self.waiters.any() {
             self.keep_answer(&command, record.offset, applied);
         }
         let mut account = [0u8; 10];
         for (place, topic) in OutputTopic::ALL.into_iter().enumerate() {
+            if outputs.has_all(place) {
+                continue;
+            }
             for index in 0..self.outputs.len(topic) {
                 let key = match self.outputs.key(topic, index) {
                     OutputKey::Account(id) => decimal(id.0, &mut account),
@@ -169,6 +177,7 @@ impl Core for ShellCore {
         let (chain, rest) = state.split_first_chunk().ok_or_else(|| RestoreError("the state ends early".to_owned()))?;
         let exchange = Exchange::decode(rest).map_err(|error| RestoreError(error.to_string()))?;
         self.chain = u64::from_le_bytes(*chain);
+        self.ahead.clear();
         *lock(&self.exchange) = exchange;
         Ok(())
     }

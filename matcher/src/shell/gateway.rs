@@ -75,6 +75,18 @@ pub struct Answer {
 pub struct Receipt(oneshot::Receiver<Result<Answer, GatewayError>>);
 
 impl Receipt {
+    /// The answer, if it is there already. Only once it was not there may it be asked for again.
+    ///
+    /// # Errors
+    /// As [`Self::answer`].
+    pub fn try_answer(&mut self) -> Option<Result<Answer, GatewayError>> {
+        match self.0.try_recv() {
+            Ok(answer) => Some(answer),
+            Err(oneshot::error::TryRecvError::Empty) => None,
+            Err(oneshot::error::TryRecvError::Closed) => Some(Err(stopped())),
+        }
+    }
+
     /// Waits for the answer, at most so long.
     ///
     /// # Errors
@@ -82,10 +94,14 @@ impl Receipt {
     pub async fn answer(self, within: Duration) -> Result<Answer, GatewayError> {
         match tokio::time::timeout(within, self.0).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(GatewayError::Unknown("the exchange stopped before it answered".to_owned())),
+            Ok(Err(_)) => Err(stopped()),
             Err(_) => Err(GatewayError::Unknown(format!("no answer within {} ms", within.as_millis()))),
         }
     }
+}
+
+fn stopped() -> GatewayError {
+    GatewayError::Unknown("the exchange stopped before it answered".to_owned())
 }
 
 /// The way in, and the view of the state. Clones share one.

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use matcher::exchange::{Exchange, Outputs};
+use matcher::exchange::{Exchange, OutputTopic, Outputs};
 use model::exchange::{
     AccountId, Asset, Command, CommandBody, ExecutionKind, Liquidity, NewOrder, PostingKind, SelfTrade, TimeInForce,
     level_hash,
@@ -34,7 +34,7 @@ impl Auditor {
         self.watch_orders(command, out, place);
         self.watch_postings(out, place);
         self.watch_books(out, place);
-        for execution in &out.executions {
+        for execution in out.executions() {
             let sequence = self.sequences.entry(execution.account).or_default();
             *sequence += 1;
             assert_eq!(execution.sequence, *sequence, "{place}: executions of {:?}", execution.account);
@@ -61,7 +61,7 @@ impl Auditor {
             _ => vec![],
         }
         .into_iter();
-        for execution in &out.executions {
+        for execution in out.executions() {
             let Some(view) = &execution.order else { continue };
             if execution.kind == ExecutionKind::Accepted && execution.first.is_none() {
                 self.orders.insert(view.id, placed.next().unwrap());
@@ -82,7 +82,7 @@ impl Auditor {
         }
         self.watch_fill_or_kill(command, out, place);
         let mut sides: HashMap<(Instrument, u64), (AccountId, u64)> = HashMap::new();
-        for execution in out.executions.iter().filter(|execution| execution.kind == ExecutionKind::Trade) {
+        for execution in out.executions().filter(|execution| execution.kind == ExecutionKind::Trade) {
             let (view, fill) = (execution.order.as_ref().unwrap(), execution.fill.as_ref().unwrap());
             let key = (view.instrument, fill.trade_id);
             if let Some((other, first)) = sides.insert(key, (execution.account, view.id)) {
@@ -96,12 +96,12 @@ impl Auditor {
 
     fn watch_fill_or_kill(&self, command: &Command, out: &Outputs, place: &str) {
         let CommandBody::Place(order) = &command.body else { return };
-        if order.tif != TimeInForce::Fok || out.executions.iter().any(|execution| execution.first.is_some()) {
+        if order.tif != TimeInForce::Fok || out.executions().any(|execution| execution.first.is_some()) {
             return;
         }
-        let accepted = out.executions.iter().find(|execution| execution.kind == ExecutionKind::Accepted);
+        let accepted = out.executions().find(|execution| execution.kind == ExecutionKind::Accepted);
         let Some(id) = accepted.and_then(|execution| execution.order).map(|view| view.id) else { return };
-        let mine = out.executions.iter().filter_map(|execution| execution.order).filter(|view| view.id == id);
+        let mine = out.executions().filter_map(|execution| execution.order).filter(|view| view.id == id);
         let last = mine.fold(None, |_, view| Some(view)).unwrap();
         assert!(
             last.filled == last.quantity && last.open.raw() == 0,
@@ -111,7 +111,7 @@ impl Auditor {
 
     fn watch_postings(&mut self, out: &Outputs, place: &str) {
         let mut sums: BTreeMap<(u64, Asset), i128> = BTreeMap::new();
-        for posting in &out.postings {
+        for posting in out.postings() {
             assert!(posting.transfer >= self.transfer, "{place}: {posting:?}");
             self.transfer = posting.transfer;
             let balance = self.balances.entry((posting.account, posting.asset)).or_default();
@@ -129,15 +129,14 @@ impl Auditor {
     }
 
     fn watch_books(&mut self, out: &Outputs, place: &str) {
-        for update in &out.book {
-            let head = &update.head;
+        for index in 0..out.len(OutputTopic::Book) {
+            let (head, levels) = out.book(index);
             let book = self.books.entry(head.instrument).or_default();
-            let levels = &out.levels[update.start as usize..update.end as usize];
             if head.snapshot {
                 assert_eq!(head.sequence, book.sequence, "{place}");
                 if head.complete {
                     let theirs: BTreeMap<_, _> =
-                        levels.iter().map(|level| ((level.side == Side::Sell, level.price), level.quantity)).collect();
+                        levels.map(|level| ((level.side == Side::Sell, level.price), level.quantity)).collect();
                     assert_eq!(theirs, book.levels, "{place}: snapshot of {}", head.instrument);
                 }
                 continue;

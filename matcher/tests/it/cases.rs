@@ -216,7 +216,7 @@ impl Stage {
             _ => return Err("no such command".into()),
         };
         self.send(account, request, body);
-        let transfers = self.out.executions.iter().filter(|execution| execution.kind == ExecutionKind::Done);
+        let transfers = self.out.executions().filter(|execution| execution.kind == ExecutionKind::Done);
         if words.first() == Some(&"withdraws") {
             self.transfers.extend(transfers.filter_map(|execution| execution.transfer));
         }
@@ -307,14 +307,14 @@ impl Stage {
     /// What the last command brought, in the words of the tables.
     fn told(&self) -> String {
         let mut words: Vec<String> = vec![];
-        for (at, execution) in self.out.executions.iter().enumerate() {
+        for (at, execution) in self.out.executions().enumerate() {
             match execution.kind {
-                ExecutionKind::Trade => words.extend(self.told_trade(at, execution)),
-                ExecutionKind::Done if self.out.executions.len() > 1 => {}
-                _ => words.push(self.told_one(execution)),
+                ExecutionKind::Trade => words.extend(self.told_trade(at, &execution)),
+                ExecutionKind::Done if self.out.executions().len() > 1 => {}
+                _ => words.push(self.told_one(&execution)),
             }
         }
-        for event in &self.out.instruments {
+        for event in self.out.instruments() {
             match (event.kind, event.indicative) {
                 (InstrumentEventKind::Indicative, Some(it)) => {
                     words.push(format!("indicative {}@{} surplus {}", it.quantity, it.price, it.surplus));
@@ -329,10 +329,10 @@ impl Stage {
     /// A trade is told once, with its second execution: `1@100 #1 x #2`, the maker first.
     fn told_trade(&self, at: usize, execution: &Execution) -> Option<String> {
         let fill = execution.fill?;
-        let same = |other: &&Execution| {
+        let same = |other: &Execution| {
             other.kind == ExecutionKind::Trade && other.fill.is_some_and(|it| it.trade_id == fill.trade_id)
         };
-        let first = self.out.executions[..at].iter().find(same)?;
+        let first = self.out.executions().take(at).find(same)?;
         let (maker, taker) = (first.order?.id, execution.order?.id);
         Some(format!("{}@{} #{maker} x #{taker}", fill.last_quantity, fill.last_price))
     }

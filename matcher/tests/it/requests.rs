@@ -43,11 +43,11 @@ impl Desk {
     fn configure(&mut self, limits: ExchangeLimits) {
         let now = self.now;
         let out = self.send(0, "", now, CommandBody::Configure(limits));
-        assert_eq!(out.executions[0].kind, ExecutionKind::Done);
+        assert_eq!(out.execution(0).kind, ExecutionKind::Done);
     }
 
     fn reason(&self) -> Option<Reason> {
-        self.out.executions[0].reason
+        self.out.execution(0).reason
     }
 }
 
@@ -64,8 +64,8 @@ fn a_thousand_times_the_same_id_across_crashes_is_one_order() {
     let mut first = None;
     for _ in 0..1_000 {
         let out = desk.send(1, "mine", sent, buy(99)).clone();
-        assert_eq!(out.executions.len(), 1);
-        let (kind, order) = (out.executions[0].kind, out.executions[0].order.unwrap());
+        assert_eq!(out.executions().len(), 1);
+        let (kind, order) = (out.execution(0).kind, out.execution(0).order.unwrap());
         assert_eq!(kind, ExecutionKind::Accepted);
         assert_eq!(*first.get_or_insert(order), order, "not the first outcome");
         desk.now += random.i64(0..1_000_000_000);
@@ -88,9 +88,9 @@ fn the_first_outcome_comes_back_with_its_fills_and_its_reason() {
     desk.send(2, "", sent, sell(100));
     let offset = desk.offset;
     desk.send(1, "taker", sent, buy(100));
-    let last = desk.out.executions.last().unwrap().order.unwrap();
+    let last = desk.out.executions().next_back().unwrap().order.unwrap();
     desk.send(1, "taker", sent, buy(100));
-    let again = desk.out.executions[0];
+    let again = desk.out.execution(0);
     assert_eq!(again.first, Some(offset));
     assert_eq!(again.order.unwrap(), last);
     desk.send(1, "poor", sent, buy(149));
@@ -100,10 +100,10 @@ fn the_first_outcome_comes_back_with_its_fills_and_its_reason() {
         pending: false,
     };
     desk.send(1, "much", sent, huge.clone());
-    let refused = desk.out.executions[0];
+    let refused = desk.out.execution(0);
     assert_eq!(refused.reason, Some(Reason::InsufficientFunds));
     desk.send(1, "much", sent, huge);
-    let again = desk.out.executions[0];
+    let again = desk.out.execution(0);
     assert_eq!((again.reason, again.given, again.limit), (refused.reason, refused.given, refused.limit));
 }
 

@@ -49,12 +49,12 @@ impl Desk {
     fn rest(&mut self, side: Side, count: u32, price: i64) {
         for at in 0..count {
             self.send(2 + at % 4, CommandBody::Place(self.order(side, 1, price)));
-            assert_eq!(self.out.executions.len(), 1);
+            assert_eq!(self.out.executions().len(), 1);
         }
     }
 
     fn reasons(&self) -> Vec<Reason> {
-        self.out.executions.iter().filter_map(|execution| execution.reason).collect()
+        self.out.executions().filter_map(|execution| execution.reason).collect()
     }
 }
 
@@ -66,7 +66,7 @@ fn what_would_fill_more_is_cancelled_at_the_limit_and_stops_with_it() {
     (stop.kind, stop.trigger, stop.price) = (OrderKind::Stop, Price::from_raw(100 * ONE), None);
     desk.send(8, CommandBody::Place(stop));
     desk.send(1, CommandBody::Place(desk.order(Side::Buy, i64::from(FILLS_MAX) + 5, 100)));
-    assert_eq!(desk.out.trades.len() as u32, FILLS_MAX);
+    assert_eq!(desk.out.trades().len() as u32, FILLS_MAX);
     assert_eq!(desk.reasons(), [Reason::SweepLimit, Reason::SweepLimit], "the order's rest and the stop");
     assert_eq!(desk.exchange.open_orders_count(), 5);
     desk.exchange.verify();
@@ -84,21 +84,21 @@ fn an_auction_goes_on_with_the_next_commands() {
     desk.rest(Side::Sell, FILLS_MAX * 2 + 7, 99);
     desk.send(1, CommandBody::Place(desk.order(Side::Buy, i64::from(FILLS_MAX) * 2 + 10, 101)));
     desk.send(0, phase(Phase::Open));
-    assert_eq!(desk.out.trades.len() as u32, FILLS_MAX);
+    assert_eq!(desk.out.trades().len() as u32, FILLS_MAX);
     assert_eq!(desk.exchange.market(&desk.instrument).unwrap().phase, Phase::Auction);
     let place = CommandBody::Place(desk.order(Side::Buy, 1, 99));
     // A snapshot in the middle of it goes on as well.
     desk.exchange = Exchange::decode(&desk.exchange.encode()).unwrap();
     desk.send(8, place.clone());
-    assert_eq!(desk.out.trades.len() as u32, FILLS_MAX);
+    assert_eq!(desk.out.trades().len() as u32, FILLS_MAX);
     assert_eq!(desk.reasons(), [Reason::MarketSettling]);
     desk.send(0, CommandBody::Clock);
-    assert_eq!(desk.out.trades.len(), 7);
+    assert_eq!(desk.out.trades().len(), 7);
     assert_eq!(desk.exchange.market(&desk.instrument).unwrap().phase, Phase::Open);
-    let prices: Vec<Price> = desk.out.trades.iter().map(|trade| trade.price).collect();
+    let prices: Vec<Price> = desk.out.trades().map(|trade| trade.price).collect();
     assert!(prices.iter().all(|price| *price == prices[0]));
     desk.send(8, place);
-    assert_eq!(desk.out.executions[0].kind, ExecutionKind::Accepted);
+    assert_eq!(desk.out.execution(0).kind, ExecutionKind::Accepted);
     desk.exchange.verify();
 }
 

@@ -92,8 +92,8 @@ impl Workload {
 
     /// Learns from what came of the last command which orders and trades there are.
     pub(crate) fn saw(&mut self, out: &Outputs) {
-        self.trades += out.trades.len() as u64;
-        for execution in out.executions.iter().filter(|execution| execution.kind == ExecutionKind::Accepted) {
+        self.trades += out.trades().len() as u64;
+        for execution in out.executions().filter(|execution| execution.kind == ExecutionKind::Accepted) {
             if let Some(order) = &execution.order {
                 if self.known.len() >= 100 {
                     self.known.swap_remove(self.random.usize(0..100));

@@ -1,12 +1,14 @@
 //! The public topics as JSON text, written by hand: the same text that serde would write, at a fraction of the
 //! time. A test holds the two together.
 
+use std::borrow::Borrow;
 use std::fmt::{self, Write};
 
 use super::execution::{Execution, ExecutionKind, Liquidity, OrderView};
 use super::market::InstrumentEvent;
 use super::order::{OrderKind, TimeInForce};
 use super::output::{BookHead, LevelChange, MarketTrade, Posting, PostingKind, Stamped};
+use crate::number::put_decimal;
 use crate::record::Cause;
 use crate::tick::Side;
 use crate::time::UnixNanos;
@@ -43,10 +45,26 @@ impl Text<'_> {
         self.quoted(value);
     }
 
+    /// A text in quotes that needs no escaping, as names are.
+    fn name(&mut self, name: &str, value: &str) {
+        self.raw(name);
+        self.0.push(b'"');
+        self.raw(value);
+        self.0.push(b'"');
+    }
+
     fn optional(&mut self, name: &str, value: &Option<impl fmt::Display>) {
         if let Some(value) = value {
             self.field(name, value);
         }
+    }
+
+    /// A number in units of 1e-8 as decimal text in quotes.
+    fn decimal(&mut self, name: &str, raw: impl Into<i128>) {
+        self.raw(name);
+        self.0.push(b'"');
+        put_decimal(raw.into(), self.0);
+        self.0.push(b'"');
     }
 
     fn count(&mut self, name: &str, value: impl itoa::Integer) {
@@ -60,7 +78,7 @@ impl Text<'_> {
     }
 
     fn tail(&mut self, cause: &Cause, ts: UnixNanos) {
-        self.field(",\"cause\":{\"topic\":", &cause.topic);
+        self.name(",\"cause\":{\"topic\":", cause.topic.as_str());
         self.count(",\"partition\":", cause.partition);
         self.count(",\"offset\":", cause.offset);
         self.count(",\"index\":", cause.index);
@@ -93,8 +111,12 @@ pub fn write_execution(execution: &Execution, cause: &Cause, ts: UnixNanos, out:
         ExecutionKind::Busted => "\"busted\"",
         ExecutionKind::Done => "\"done\"",
     });
-    text.optional(",\"client_order_id\":", &execution.client_order_id);
-    text.optional(",\"reason\":", &execution.reason.map(super::reason::Reason::code));
+    if let Some(id) = &execution.client_order_id {
+        text.name(",\"client_order_id\":", id.as_str());
+    }
+    if let Some(reason) = execution.reason {
+        text.name(",\"reason\":", reason.code());
+    }
     text.optional(",\"given\":", &execution.given);
     text.optional(",\"limit\":", &execution.limit);
     if execution.kind == ExecutionKind::Rejected {
@@ -110,9 +132,9 @@ pub fn write_execution(execution: &Execution, cause: &Cause, ts: UnixNanos, out:
     }
     if let Some(fill) = &execution.fill {
         text.count(",\"fill\":{\"trade_id\":", fill.trade_id);
-        text.field(",\"last_price\":", &fill.last_price);
-        text.field(",\"last_quantity\":", &fill.last_quantity);
-        text.field(",\"fee\":", &fill.fee);
+        text.decimal(",\"last_price\":", fill.last_price.raw());
+        text.decimal(",\"last_quantity\":", fill.last_quantity.raw());
+        text.decimal(",\"fee\":", fill.fee.raw());
         text.raw(match fill.liquidity {
             Liquidity::Maker => ",\"liquidity\":\"maker\"}",
             Liquidity::Taker => ",\"liquidity\":\"taker\"}",
@@ -129,7 +151,7 @@ pub fn write_execution(execution: &Execution, cause: &Cause, ts: UnixNanos, out:
 
 fn write_order(text: &mut Text<'_>, order: &OrderView) {
     text.count("{\"order_id\":", order.id);
-    text.field(",\"instrument\":", &order.instrument);
+    text.name(",\"instrument\":", order.instrument.as_str());
     text.raw(",\"side\":");
     text.raw(side_text(order.side));
     text.raw(match order.kind {
@@ -149,22 +171,26 @@ fn write_order(text: &mut Text<'_>, order: &OrderView) {
             text.raw("}");
         }
     }
-    text.optional(",\"price\":", &order.price);
-    text.optional(",\"trigger\":", &order.trigger);
-    text.field(",\"quantity\":", &order.quantity);
-    text.field(",\"filled\":", &order.filled);
-    text.field(",\"notional\":", &order.notional);
-    text.field(",\"open\":", &order.open);
+    if let Some(price) = order.price {
+        text.decimal(",\"price\":", price.raw());
+    }
+    if let Some(trigger) = order.trigger {
+        text.decimal(",\"trigger\":", trigger.raw());
+    }
+    text.decimal(",\"quantity\":", order.quantity.raw());
+    text.decimal(",\"filled\":", order.filled.raw());
+    text.decimal(",\"notional\":", order.notional.raw());
+    text.decimal(",\"open\":", order.open.raw());
     text.raw("}");
 }
 
 /// Appends a trade.
 pub fn write_market_trade(trade: &MarketTrade, cause: &Cause, ts: UnixNanos, out: &mut Vec<u8>) {
     let mut text = Text(out);
-    text.field("{\"v\":1,\"instrument\":", &trade.instrument);
+    text.name("{\"v\":1,\"instrument\":", trade.instrument.as_str());
     text.count(",\"trade_id\":", trade.trade_id);
-    text.field(",\"price\":", &trade.price);
-    text.field(",\"quantity\":", &trade.quantity);
+    text.decimal(",\"price\":", trade.price.raw());
+    text.decimal(",\"quantity\":", trade.quantity.raw());
     text.raw(",\"taker_side\":");
     text.raw(side_text(trade.taker_side));
     text.count(",\"maker_order\":", trade.maker_order);
@@ -175,9 +201,15 @@ pub fn write_market_trade(trade: &MarketTrade, cause: &Cause, ts: UnixNanos, out
 }
 
 /// Appends a change of the book, or a snapshot of it.
-pub fn write_book(head: &BookHead, levels: &[LevelChange], cause: &Cause, ts: UnixNanos, out: &mut Vec<u8>) {
+pub fn write_book(
+    head: &BookHead,
+    levels: impl IntoIterator<Item: Borrow<LevelChange>> + Clone,
+    cause: &Cause,
+    ts: UnixNanos,
+    out: &mut Vec<u8>,
+) {
     let mut text = Text(out);
-    text.field("{\"v\":1,\"instrument\":", &head.instrument);
+    text.name("{\"v\":1,\"instrument\":", head.instrument.as_str());
     text.count(",\"sequence\":", head.sequence);
     text.truth(",\"snapshot\":", head.snapshot);
     text.truth(",\"complete\":", head.complete);
@@ -186,12 +218,13 @@ pub fn write_book(head: &BookHead, levels: &[LevelChange], cause: &Cause, ts: Un
     for (name, side) in [(",\"bids\":[", Side::Buy), (",\"asks\":[", Side::Sell)] {
         text.raw(name);
         let mut first = true;
-        for level in levels.iter().filter(|level| level.side == side) {
+        for level in levels.clone().into_iter().filter(|level| level.borrow().side == side) {
+            let level = level.borrow();
             text.raw(if first { "[" } else { ",[" });
             first = false;
-            text.quoted(&level.price);
+            text.decimal("", level.price.raw());
             text.raw(",");
-            text.quoted(&level.quantity);
+            text.decimal("", level.quantity.raw());
             text.raw("]");
         }
         text.raw("]");
@@ -204,7 +237,7 @@ pub fn write_posting(posting: &Posting, cause: &Cause, ts: UnixNanos, out: &mut 
     let mut text = Text(out);
     text.count("{\"v\":1,\"transfer\":", posting.transfer);
     text.count(",\"account\":", posting.account.0);
-    text.field(",\"asset\":", &posting.asset);
+    text.name(",\"asset\":", posting.asset.as_str());
     text.raw(match posting.kind {
         PostingKind::Deposit => ",\"kind\":\"deposit\"",
         PostingKind::Withdrawal => ",\"kind\":\"withdrawal\"",
@@ -215,10 +248,10 @@ pub fn write_posting(posting: &Posting, cause: &Cause, ts: UnixNanos, out: &mut 
         PostingKind::Transfer => ",\"kind\":\"transfer\"",
         PostingKind::Bust => ",\"kind\":\"bust\"",
     });
-    text.field(",\"amount\":", &posting.amount);
-    text.field(",\"held_change\":", &posting.held_change);
-    text.field(",\"available\":", &posting.available);
-    text.field(",\"held\":", &posting.held);
+    text.decimal(",\"amount\":", posting.amount.raw());
+    text.decimal(",\"held_change\":", posting.held_change.raw());
+    text.decimal(",\"available\":", posting.available.raw());
+    text.decimal(",\"held\":", posting.held.raw());
     text.count(",\"order_id\":", posting.order_id);
     text.count(",\"trade_id\":", posting.trade_id);
     text.tail(cause, ts);
