@@ -17,7 +17,6 @@ fn free_port() -> u16 {
 fn pipeline(api: u16, ticks_per_second: u64) -> String {
     let text = include_str!("../../pipeline.yaml");
     let mut text = text.replace("ticks_per_second: 600", &format!("ticks_per_second: {ticks_per_second}"));
-    text = text.replace("min_interval: 100ms", "min_interval: 0s");
     for port in ["8081", "8082", "8083"] {
         text = text.replace(port, &free_port().to_string());
     }

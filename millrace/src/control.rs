@@ -17,6 +17,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
 use crate::commands::backup::{LOG_DIR, SNAPSHOTS_DIR, copy_snapshots};
+use crate::trader_key;
 
 const SOCKET: &str = "control.sock";
 /// Bytes of a request or an answer, at most.
@@ -105,12 +106,12 @@ impl ControlDoor {
         Ok(())
     }
 
-    /// Copies log and snapshots below `to`.
+    /// Copies log, snapshots and the key of the exchange below `to`.
     pub(crate) async fn backup(&self, to: &Path) -> anyhow::Result<()> {
         // Snapshots first: a snapshot must not be ahead of the log that it goes with.
         copy_snapshots(&self.data_dir.join(SNAPSHOTS_DIR), &to.join(SNAPSHOTS_DIR))?;
         self.log.backup(to.join(LOG_DIR)).await?;
-        Ok(())
+        trader_key::copy(&self.data_dir, to)
     }
 }
 

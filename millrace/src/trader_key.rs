@@ -37,6 +37,26 @@ pub(crate) fn open(data_dir: &Path) -> anyhow::Result<(PathBuf, ApiKey)> {
     Ok((path, ApiKey { name: "trader".to_owned(), secret, account: AccountId(1), operator: true }))
 }
 
+/// Copies the key from one folder into another one, for its owner only; nothing where the first has none.
+///
+/// # Errors
+/// When it cannot be copied.
+pub(crate) fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
+    let (from, to) = (from.join(FILE), to.join(FILE));
+    // The copy takes over the permissions.
+    match fs::copy(&from, &to) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether a data directory has a key.
+pub(crate) fn exists(data_dir: &Path) -> bool {
+    data_dir.join(FILE).exists()
+}
+
 /// Writes beside and renames, so that a crash leaves no half of a key.
 fn create(path: &Path) -> std::io::Result<String> {
     if let Some(dir) = path.parent() {
@@ -70,7 +90,13 @@ mod tests {
         let (path, first) = open(dir.path()).expect("a new key");
         assert_eq!(fs::metadata(&path).expect("the file").permissions().mode() & 0o777, 0o600);
         assert_eq!(open(dir.path()).expect("the same key").1.secret, first.secret);
+        let restored = tempfile::tempdir().expect("a directory");
+        copy(dir.path(), restored.path()).expect("a copy");
+        let (path_of_copy, copied) = open(restored.path()).expect("the same key");
+        assert_eq!(copied.secret, first.secret);
+        assert_eq!(fs::metadata(&path_of_copy).expect("the file").permissions().mode() & 0o777, 0o600);
         let other = tempfile::tempdir().expect("a directory");
+        copy(other.path(), restored.path()).expect("no key is no error");
         assert_ne!(open(other.path()).expect("another key").1.secret, first.secret);
         fs::write(&path, "short").expect("written");
         let error = open(dir.path()).expect_err("half a key").to_string();

@@ -1,4 +1,4 @@
-//! `millrace backup` and `millrace restore`: log and snapshots of a data directory, in a folder.
+//! `millrace backup` and `millrace restore`: log, snapshots and the exchange's key of a data directory, in a folder.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use anyhow::{Context as _, ensure};
 use crate::cli::FileArgs;
 use crate::config::{BackEnd, Pipeline};
 use crate::control::{self, ControlDoor, Request};
-use crate::topics;
+use crate::{topics, trader_key};
 
 /// The log, in a data directory and in a backup.
 pub(crate) const LOG_DIR: &str = "log";
@@ -71,6 +71,9 @@ pub(crate) async fn restore(from: &Path, file: &FileArgs) -> anyhow::Result<()> 
     ensure!(log_from.is_dir(), "{} is no backup: it has no folder {LOG_DIR}", from.display());
     std::fs::create_dir_all(data_dir).with_context(|| format!("cannot create {}", data_dir.display()))?;
     copy_snapshots(&from.join(SNAPSHOTS_DIR), &data_dir.join(SNAPSHOTS_DIR))?;
+    if !trader_key::exists(data_dir) {
+        trader_key::copy(from, data_dir)?;
+    }
     tokio::task::spawn_blocking(move || journal::embedded::restore(&log_from, &log_to)).await??;
     println!("restored {} into {}; `millrace up` goes on from there", from.display(), data_dir.display());
     Ok(())

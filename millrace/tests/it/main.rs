@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod browser;
+mod cluster;
 mod commands;
+mod fold;
 mod kill;
 mod page;
 mod program;

@@ -28,12 +28,17 @@ fn free_port() -> u16 {
 }
 
 impl Place {
-    /// Writes a pipeline of three simulated venues, with `more` lines added.
+    /// Writes a pipeline of three simulated venues on the embedded log, with `more` lines added.
     pub(crate) fn new(more: &str) -> Self {
+        Self::on("{ type: embedded, sync: every_batch }", more)
+    }
+
+    /// The same on another log.
+    pub(crate) fn on(log: &str, more: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let [api, binance, coinbase, kraken] = [(); 4].map(|()| free_port());
         let file = format!(
-            "version: 1\ndata_dir: ./data\nlog: {{ type: embedded, sync: every_batch }}\n\
+            "version: 1\ndata_dir: ./data\nlog: {log}\n\
              instruments: [{}]\n\
              simulate:\n  seed: 7\n  ticks_per_second: 600\n  venues:\n    binance: {{ port: {binance} }}\n    \
              coinbase: {{ port: {coinbase} }}\n    kraken: {{ port: {kraken} }}\n\
@@ -58,13 +63,20 @@ impl Place {
 
     /// Starts the program and waits until it answers.
     pub(crate) fn up(&self) -> Running {
-        let mut child = command(self.dir.path(), &["up"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        self.start(&["up"]).answering()
+    }
+
+    /// Starts one stage.
+    pub(crate) fn stage(&self, name: &str) -> Running {
+        self.start(&["run", name])
+    }
+
+    fn start(&self, args: &[&str]) -> Running {
+        let mut child = command(self.dir.path(), args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         // Somebody must read what it says, or it would wait for room in the pipe.
         std::thread::spawn(move || stderr.lines().map_while(Result::ok).for_each(drop));
-        let running = Running { child, base: format!("http://127.0.0.1:{}", self.api) };
-        running.wait_for("/healthz", |text| text.contains("\"parts\""));
-        running
+        Running { child, base: format!("http://127.0.0.1:{}", self.api) }
     }
 }
 
@@ -75,6 +87,12 @@ fn command(dir: &Path, args: &[&str]) -> Command {
 }
 
 impl Running {
+    /// Itself, once its API answers.
+    pub(crate) fn answering(self) -> Self {
+        self.wait_for("/healthz", |text| text.contains("\"parts\""));
+        self
+    }
+
     /// The body of an answer, whatever its status; `None` when nothing answers.
     pub(crate) fn get(&self, path: &str) -> Option<String> {
         let address = self.base.strip_prefix("http://").unwrap();
