@@ -1,0 +1,43 @@
+//! Functions that DataFusion has not, or has not wide enough.
+//!
+//! Aggregates: `vwap(price, size)`, `ohlcv(price, size, ts)`, `twap(price, ts)`, `arg_max(value, by)`,
+//! `arg_min(value, by)`, and a `sum` whose decimals do not overflow on the way. Window functions: `ffill(value)`
+//! and `ema(value, periods)`. Decimal division is ours too.
+
+mod arg;
+mod decimals;
+mod divide;
+mod ema;
+mod ffill;
+mod ohlcv;
+mod sum;
+mod twap;
+mod vwap;
+mod wide;
+
+use std::sync::Arc;
+
+use datafusion::logical_expr::planner::ExprPlanner;
+use datafusion::logical_expr::{AggregateUDF, WindowUDF};
+
+/// The aggregates. `sum` takes the place of DataFusion's.
+pub fn aggregates() -> Vec<Arc<AggregateUDF>> {
+    vec![
+        Arc::new(AggregateUDF::from(vwap::Vwap::new())),
+        Arc::new(AggregateUDF::from(sum::WideSum::new())),
+        Arc::new(AggregateUDF::from(ohlcv::Ohlcv::new())),
+        Arc::new(AggregateUDF::from(twap::Twap::new())),
+        Arc::new(AggregateUDF::from(arg::Arg::max())),
+        Arc::new(AggregateUDF::from(arg::Arg::min())),
+    ]
+}
+
+/// The window functions.
+pub fn windows() -> Vec<Arc<WindowUDF>> {
+    vec![Arc::new(WindowUDF::from(ffill::Ffill::new())), Arc::new(WindowUDF::from(ema::Ema::new()))]
+}
+
+/// What plans `a / b` of decimals.
+pub fn planners() -> Vec<Arc<dyn ExprPlanner>> {
+    vec![Arc::new(divide::DividePlanner)]
+}

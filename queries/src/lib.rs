@@ -1,0 +1,24 @@
+//! SQL over the lake and the live tail.
+//!
+//! One [`Engine`] plans and runs every statement, whatever door it came through: [`statement`] reads and checks
+//! it, [`rewrite`](statement) turns what analysts of markets write into what DataFusion plans, [`table`] serves a
+//! pinned snapshot of the lake together with the rows that have not landed yet, and [`functions`] and [`asof`]
+//! add what DataFusion has not.
+
+pub mod asof;
+pub mod engine;
+pub mod error;
+pub mod functions;
+pub mod host;
+pub mod limits;
+pub mod live;
+pub mod output;
+pub mod parameters;
+pub mod postgres;
+pub mod statement;
+pub mod table;
+pub mod worker;
+
+pub use engine::{Answer, Bounds, Caller, Engine, Pinned, Planned, Tables};
+pub use error::SqlError;
+pub use limits::Limits;

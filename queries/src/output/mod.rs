@@ -1,0 +1,7 @@
+//! Rows as bytes: NDJSON, CSV, Arrow IPC, Parquet, a table for people.
+
+mod encode;
+mod text;
+
+pub use encode::{Encoder, Format};
+pub use text::table;

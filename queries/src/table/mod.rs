@@ -1,0 +1,14 @@
+//! One table as a statement sees it: the files of one snapshot of the lake, and the rows that have not landed yet.
+//!
+//! Nothing is listed and nothing is asked for twice: the snapshot tells every file with its size and statistics.
+//! Rows that landed and rows of the tail meet at the snapshot's next offset, so none is missing and none is there
+//! twice.
+
+mod files;
+mod market;
+mod order;
+mod tail;
+
+pub use files::{File, Range};
+pub use market::{MarketTable, Source, sql_schema};
+pub use tail::{Tail, TailStore};

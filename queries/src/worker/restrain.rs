@@ -1,0 +1,23 @@
+//! What the system holds the worker to.
+
+use std::io;
+
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, nice, set_parent_process_death_signal, setrlimit};
+
+/// How much nicer than its parent the worker is: the pipeline comes first.
+const NICE: i32 = 10;
+
+/// Lowers the priority, limits memory to `bytes`, and ends this process when its parent ends.
+///
+/// # Errors
+/// When the system refuses.
+pub(super) fn restrain(bytes: u64) -> io::Result<()> {
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    nice(NICE)?;
+    // Data, not address space: files that are mapped and room that is only reserved do not count.
+    let known = getrlimit(Resource::Data);
+    let limit = known.maximum.map_or(bytes, |maximum| maximum.min(bytes));
+    setrlimit(Resource::Data, Rlimit { current: Some(limit), maximum: Some(limit) })?;
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+    Ok(())
+}
