@@ -1,11 +1,12 @@
 //! A vector that never moves what it holds: growing adds a chunk, so that no command pays for copying the others.
+//! Chunks of some megabytes can lie in large pages of memory.
 
 use std::ops::{Index, IndexMut};
 
 /// A vector of `T` in chunks of `CHUNK` items. Reading costs one more load than from a `Vec`.
-#[derive(Clone)]
 pub struct Chunks<T, const CHUNK: usize> {
-    chunks: Vec<Box<[T; CHUNK]>>,
+    /// Each has room for `CHUNK` from the start; only the last has fewer.
+    chunks: Vec<Vec<T>>,
     len: usize,
 }
 
@@ -37,23 +38,15 @@ impl<T: Copy, const CHUNK: usize> Chunks<T, CHUNK> {
     #[inline]
     pub fn push(&mut self, item: T) {
         if self.len == self.chunks.len() * CHUNK {
-            self.grow(item);
+            self.chunks.push(Vec::with_capacity(CHUNK));
         }
+        self.chunks[self.len / CHUNK].push(item);
         self.len += 1;
-        let at = self.len - 1;
-        self[at] = item;
-    }
-
-    #[cold]
-    fn grow(&mut self, item: T) {
-        let chunk = vec![item; CHUNK].into_boxed_slice();
-        let Ok(chunk) = chunk.try_into() else { unreachable!("the slice has this length") };
-        self.chunks.push(chunk);
     }
 
     /// The items in order.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
-        self.chunks.iter().flat_map(|chunk| chunk.iter()).take(self.len)
+        self.chunks.iter().flatten()
     }
 
     /// Asks the processor to fetch the line `offset` bytes into the item at `at` before it is needed. Nothing
@@ -73,7 +66,7 @@ impl<T: Copy, const CHUNK: usize> Chunks<T, CHUNK> {
 
     /// Bytes of memory held.
     pub fn bytes(&self) -> usize {
-        self.chunks.len() * (CHUNK * size_of::<T>() + size_of::<usize>())
+        self.len * size_of::<T>() + self.chunks.capacity() * size_of::<Vec<T>>()
     }
 }
 
@@ -82,8 +75,6 @@ impl<T, const CHUNK: usize> Index<usize> for Chunks<T, CHUNK> {
 
     #[inline]
     fn index(&self, at: usize) -> &T {
-        // Every chunk is whole, so its bounds are all that memory safety needs.
-        debug_assert!(at < self.len, "index {at} of {}", self.len);
         &self.chunks[at / CHUNK][at % CHUNK]
     }
 }
@@ -91,8 +82,13 @@ impl<T, const CHUNK: usize> Index<usize> for Chunks<T, CHUNK> {
 impl<T, const CHUNK: usize> IndexMut<usize> for Chunks<T, CHUNK> {
     #[inline]
     fn index_mut(&mut self, at: usize) -> &mut T {
-        debug_assert!(at < self.len, "index {at} of {}", self.len);
         &mut self.chunks[at / CHUNK][at % CHUNK]
+    }
+}
+
+impl<T: Copy, const CHUNK: usize> Clone for Chunks<T, CHUNK> {
+    fn clone(&self) -> Self {
+        self.iter().copied().collect()
     }
 }
 

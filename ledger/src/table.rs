@@ -4,13 +4,15 @@ use crate::chunks::Chunks;
 
 /// Rows in a page.
 const PAGE: usize = 256;
+/// Cells in a chunk of memory.
+const CHUNK: usize = 65_536;
 const ABSENT: u32 = u32::MAX;
 
 /// Columns are few and dense (assets, markets), rows many (accounts). Two loads find a cell; nothing is hashed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Paged<T: Copy> {
     columns: Vec<Vec<u32>>,
-    cells: Chunks<T, PAGE>,
+    cells: Chunks<T, CHUNK>,
 }
 
 impl<T: Copy> Default for Paged<T> {
@@ -87,12 +89,12 @@ impl<T: Copy + Default> Paged<T> {
         self.cells.bytes() + self.columns.iter().map(|pages| pages.capacity() * 4).sum::<usize>()
     }
 
-    pub(crate) fn parts(&self) -> (&Vec<Vec<u32>>, &Chunks<T, PAGE>) {
+    pub(crate) fn parts(&self) -> (&Vec<Vec<u32>>, &Chunks<T, CHUNK>) {
         (&self.columns, &self.cells)
     }
 
     /// A table from its parts; none when a page is missing or used twice.
-    pub(crate) fn from_parts(columns: Vec<Vec<u32>>, cells: Chunks<T, PAGE>) -> Option<Self> {
+    pub(crate) fn from_parts(columns: Vec<Vec<u32>>, cells: Chunks<T, CHUNK>) -> Option<Self> {
         let mut used = vec![false; cells.len() / PAGE];
         for page in columns.iter().flatten().filter(|page| **page != ABSENT) {
             let seen = used.get_mut(*page as usize)?;

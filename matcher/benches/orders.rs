@@ -23,6 +23,10 @@ use model::{Instrument, Price, Quantity, Side, UnixNanos, topic};
 use tokio_util::sync::CancellationToken;
 
 const ONE: i64 = 100_000_000;
+
+#[global_allocator]
+static MEMORY: matcher::memory::LargePages = matcher::memory::LargePages;
+
 const ACCOUNTS: u32 = 10_000;
 const MARKETS: usize = 8;
 /// Commands on their way in the first figure.

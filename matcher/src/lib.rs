@@ -2,4 +2,5 @@
 
 pub mod book;
 pub mod exchange;
+pub mod memory;
 pub mod shell;

@@ -18,6 +18,10 @@ use clap::Parser;
 
 use cli::{Cli, Command};
 
+/// The exchange's tables are large and touched at random.
+#[global_allocator]
+static MEMORY: matcher::memory::LargePages = matcher::memory::LargePages;
+
 fn main() -> ExitCode {
     // Both of rustls' providers are linked; this one is meant.
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {

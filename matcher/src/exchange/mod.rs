@@ -82,7 +82,7 @@ pub const STOPS_MAX: u32 = 10_000;
 /// Trailing stops that wait in one market, at most.
 pub const TRAILING_MAX: usize = 1_000;
 /// Order records in a chunk.
-const REC_CHUNK: usize = 1_024;
+const REC_CHUNK: usize = 32_768;
 /// How far ahead of the exchange's time a client's `sent_at` may be.
 const SENT_AHEAD_NS: i64 = 5_000_000_000;
 

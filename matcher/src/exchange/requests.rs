@@ -16,7 +16,7 @@ pub(super) struct Client {
 /// How many entries ahead of those that go the memory of the next ones is fetched.
 const AHEAD: usize = 16;
 /// Entries in a chunk of the ring.
-const RING_CHUNK: usize = 1_024;
+const RING_CHUNK: usize = 32_768;
 
 /// What became of a command, as far as it must be told again. The fields of the order itself are in the repeated
 /// command, which is the same.
