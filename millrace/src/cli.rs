@@ -1,8 +1,13 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use sink::tables::Table;
+
+use crate::config::duration;
 
 /// Turns exchange data into things people rely on: one trustworthy price per instrument, an exchange, a lake.
 ///
@@ -43,6 +48,23 @@ pub(crate) enum Command {
     Tail(TailArgs),
     /// Puts recorded frames through the whole pipeline, in a data directory of its own
     Replay(ReplayArgs),
+    /// Rewrites closed hours and dates of the lake into fewer files, sorted by symbol and time
+    Compact(TablesArgs),
+    /// Deletes files that have long been out of their table
+    Vacuum {
+        /// How long a file is kept after it left its table, at least 1m
+        #[arg(long, default_value = "1d", value_parser = keep)]
+        keep: Duration,
+        #[command(flatten)]
+        tables: TablesArgs,
+    },
+    /// Compares the lake with the log: every offset once
+    Verify(TablesArgs),
+    /// Lets this pipeline's log continue a lake that another log began
+    Join {
+        #[command(flatten)]
+        file: FileArgs,
+    },
     /// Copies the log consistently, while the program runs or not
     Backup {
         /// A folder that does not exist yet
@@ -74,6 +96,27 @@ pub(crate) struct FileArgs {
     /// The pipeline file
     #[arg(long, short, value_name = "FILE", default_value = "pipeline.yaml")]
     pub(crate) file: PathBuf,
+}
+
+/// How long a vacuum keeps files.
+fn keep(text: &str) -> Result<Duration, String> {
+    duration(Duration::from_secs(60)..=Duration::from_secs(365 * 86_400))(text)
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct TablesArgs {
+    /// The tables; all of them when not given
+    #[arg(value_parser = Table::from_str)]
+    tables: Vec<Table>,
+    #[command(flatten)]
+    pub(crate) file: FileArgs,
+}
+
+impl TablesArgs {
+    /// The tables meant.
+    pub(crate) fn tables(&self) -> Vec<Table> {
+        if self.tables.is_empty() { Table::all().to_vec() } else { self.tables.clone() }
+    }
 }
 
 #[derive(Debug, Clone, Args)]
@@ -122,6 +165,8 @@ pub(crate) enum Stage {
     Aggregate,
     /// The exchange: `orders` to `executions`, `trades`, `book`, `ledger`
     Matcher,
+    /// Landing: topics to the lake's tables
+    Sink,
     /// REST, WebSocket, server-sent events
     Api,
 }

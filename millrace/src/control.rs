@@ -10,13 +10,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use journal::Log;
 use journal::embedded::EmbeddedLog;
 use serde::{Deserialize, Serialize};
+use sink::lake::Lake;
+use sink::tables::Table;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
 use crate::commands::backup::{LOG_DIR, SNAPSHOTS_DIR, copy_snapshots};
+use crate::commands::lake::one as verify_table;
 use crate::trader_key;
 
 const SOCKET: &str = "control.sock";
@@ -31,6 +35,8 @@ const REQUEST_WITHIN: Duration = Duration::from_secs(5);
 pub(crate) enum Request {
     /// Copy log and snapshots into a new folder, given by its absolute path.
     Backup(PathBuf),
+    /// Compare a table of the lake, by its name, with the log.
+    Verify(String),
 }
 
 /// What is answered.
@@ -38,6 +44,7 @@ pub(crate) enum Request {
 #[serde(rename_all = "snake_case")]
 enum Answer {
     Done(bool),
+    Verified { line: String, sound: bool },
     Error(String),
 }
 
@@ -47,6 +54,7 @@ pub(crate) struct ControlDoor {
     path: PathBuf,
     data_dir: PathBuf,
     log: Arc<EmbeddedLog>,
+    lake: Option<Lake>,
 }
 
 impl ControlDoor {
@@ -66,7 +74,12 @@ impl ControlDoor {
             Ok(listener)
         });
         let listener = made.with_context(|| format!("cannot make {}", path.display()))?;
-        Ok(Self { listener, path, data_dir: data_dir.to_owned(), log })
+        Ok(Self { listener, path, data_dir: data_dir.to_owned(), log, lake: None })
+    }
+
+    /// The lake that belongs to the log.
+    pub(crate) fn with_lake(self, lake: Option<Lake>) -> Self {
+        Self { lake, ..self }
     }
 
     /// Answers one caller after another until `stop`.
@@ -98,12 +111,25 @@ impl ControlDoor {
                 Ok(()) => Answer::Done(true),
                 Err(error) => Answer::Error(format!("{error:#}")),
             },
+            Ok(Request::Verify(table)) => match self.verify(&table).await {
+                Ok((line, sound)) => Answer::Verified { line, sound },
+                Err(error) => Answer::Error(format!("{error:#}")),
+            },
             Err(error) => Answer::Error(format!("not a request: {error}")),
         };
         let mut text = serde_json::to_string(&answer)?;
         text.push('\n');
         write.write_all(text.as_bytes()).await?;
         Ok(())
+    }
+
+    async fn verify(&self, table: &str) -> anyhow::Result<(String, bool)> {
+        let table: Table = table.parse()?;
+        let lake = self.lake.as_ref().context("this pipeline has no lake")?;
+        let log = Arc::clone(&self.log) as Arc<dyn Log>;
+        // A view of its own: the sink goes on landing meanwhile.
+        let lake = Lake::open(lake.place()).await?;
+        verify_table(&lake, &log, table, |_| {}).await
     }
 
     /// Copies log, snapshots and the key of the exchange below `to`.
@@ -120,6 +146,27 @@ impl ControlDoor {
 /// # Errors
 /// When it refuses, or does not answer.
 pub(crate) async fn ask(data_dir: &Path, request: &Request) -> anyhow::Result<Option<()>> {
+    match exchange(data_dir, request).await? {
+        None => Ok(None),
+        Some(Answer::Error(what)) => anyhow::bail!(what),
+        Some(_) => Ok(Some(())),
+    }
+}
+
+/// As [`ask`], for a verification: its line and whether the table is sound.
+///
+/// # Errors
+/// As [`ask`].
+pub(crate) async fn verified(data_dir: &Path, request: &Request) -> anyhow::Result<Option<(String, bool)>> {
+    match exchange(data_dir, request).await? {
+        None => Ok(None),
+        Some(Answer::Verified { line, sound }) => Ok(Some((line, sound))),
+        Some(Answer::Error(what)) => anyhow::bail!(what),
+        Some(Answer::Done(_)) => anyhow::bail!("the running program is of another version"),
+    }
+}
+
+async fn exchange(data_dir: &Path, request: &Request) -> anyhow::Result<Option<Answer>> {
     let Ok(stream) = UnixStream::connect(data_dir.join(SOCKET)).await else { return Ok(None) };
     let (read, mut write) = stream.into_split();
     let mut text = serde_json::to_string(request)?;
@@ -127,8 +174,6 @@ pub(crate) async fn ask(data_dir: &Path, request: &Request) -> anyhow::Result<Op
     write.write_all(text.as_bytes()).await?;
     let mut line = String::new();
     BufReader::new(read.take(LINE_BYTES_MAX)).read_line(&mut line).await?;
-    match serde_json::from_str(&line).context("the running program ended before it answered")? {
-        Answer::Done(_) => Ok(Some(())),
-        Answer::Error(what) => anyhow::bail!(what),
-    }
+    let answer = serde_json::from_str(&line).context("the running program ended before it answered")?;
+    Ok(Some(answer))
 }

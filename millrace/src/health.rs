@@ -1,11 +1,13 @@
 //! What the stages say of themselves on `/healthz`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use api::{HealthRegistry, PartHealth};
 use ingest::Status;
 use journal::stage::{Phase, StageStatus};
 use model::FeedPhase;
+use sink::land::{Phase as LandingPhase, Sink};
 use tokio::sync::watch;
 
 /// Reports the venues: down when no feed of any lives, degraded when some do not.
@@ -53,6 +55,44 @@ pub(crate) fn watch_stage(health: &HealthRegistry, stage: &str, statuses: &[watc
             PartHealth::ok(format!("{} partitions are live", statuses.len()))
         } else {
             PartHealth::degraded(format!("catching up: {}", catching_up.join(", ")))
+        }
+    });
+}
+
+/// A table that tries again for longer than this is not a hiccup.
+const WAITING_MAX: Duration = Duration::from_secs(3);
+
+/// Reports the sink: down when the store is away or a table no longer lands, degraded when records were lost.
+pub(crate) fn watch_sink(health: &HealthRegistry, sink: &Sink) {
+    let (statuses, store) = (sink.statuses().to_vec(), sink.store());
+    health.register("sink", move || {
+        if let Some(why) = &*store.borrow() {
+            return PartHealth::down(format!("the lake is away: {why}"));
+        }
+        let (mut rows, mut lost, mut refused, mut starting) = (0, 0, 0, 0);
+        for status in &statuses {
+            let status = status.borrow();
+            match &status.phase {
+                LandingPhase::Landing => {}
+                LandingPhase::Starting => starting += 1,
+                LandingPhase::Waiting(why) if status.since.elapsed() > WAITING_MAX => {
+                    return PartHealth::down(format!("table {}: {why}", status.table));
+                }
+                LandingPhase::Waiting(_) => starting += 1,
+                LandingPhase::Stopped(why) => {
+                    let why = why.as_deref().unwrap_or("stopped");
+                    return PartHealth::down(format!("table {}: {why}", status.table));
+                }
+            }
+            rows += status.rows;
+            lost += status.lost;
+            refused += status.refused;
+        }
+        let said = format!("{rows} rows landed, {refused} records refused");
+        match (lost, starting) {
+            (0, 0) => PartHealth::ok(said),
+            (0, _) => PartHealth::degraded(format!("{starting} tables are not landing yet; {said}")),
+            _ => PartHealth::degraded(format!("{lost} records were trimmed before they landed; {said}")),
         }
     });
 }

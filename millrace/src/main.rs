@@ -47,6 +47,10 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Doctor { file } => commands::doctor::run(&file).await,
         Command::Tail(args) => commands::tail::run(&args).await,
         Command::Replay(args) => commands::replay::run(&args).await,
+        Command::Compact(args) => commands::lake::compact(&args).await,
+        Command::Vacuum { keep, tables } => commands::lake::vacuum(&tables, keep).await,
+        Command::Verify(args) => commands::lake::verify(&args).await,
+        Command::Join { file } => commands::lake::join(&file.file).await,
         Command::Backup { to, file } => commands::backup::backup(&to, &file).await,
         Command::Restore { from, file } => commands::backup::restore(&from, &file).await,
     }

@@ -11,6 +11,9 @@ use ingest::{Ingest, IngestConfig};
 use journal::Log;
 use matcher::shell::Gateway;
 use metrics_exporter_prometheus::PrometheusHandle;
+use sink::lake::Lake;
+use sink::land::{Sink, SinkConfig};
+use sink::tend::TendConfig;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -26,18 +29,28 @@ pub(crate) struct Stages {
     pub(crate) ingest: bool,
     pub(crate) aggregate: bool,
     pub(crate) matcher: bool,
+    pub(crate) sink: bool,
     pub(crate) api: bool,
 }
 
 impl Stages {
     /// All of them.
-    pub(crate) const ALL: Self = Self { simulate: true, ingest: true, aggregate: true, matcher: true, api: true };
+    pub(crate) const ALL: Self =
+        Self { simulate: true, ingest: true, aggregate: true, matcher: true, sink: true, api: true };
+}
+
+impl Stages {
+    const fn is_only_sink(self) -> bool {
+        self.sink && !(self.ingest || self.aggregate || self.matcher || self.api)
+    }
 }
 
 /// A pipeline at work.
 pub(crate) struct Running {
     pub(crate) log: Arc<dyn Log>,
     pub(crate) cache: Arc<dyn PriceCache>,
+    /// The lake, where the pipeline has one.
+    pub(crate) lake: Option<Lake>,
     /// Where each venue is simulated: name, kind, address.
     pub(crate) simulated: Vec<String>,
     /// Where the API answers.
@@ -69,6 +82,7 @@ impl Running {
         let mut running = Self {
             log: Arc::clone(&log),
             cache: Arc::clone(&cache),
+            lake: None,
             simulated: Vec::new(),
             address: None,
             trader_key: None,
@@ -92,11 +106,14 @@ impl Running {
         if stages.matcher {
             running.matcher(pipeline, &health).await?;
         }
+        if stages.sink {
+            running.sink(pipeline, stages, &health).await?;
+        }
         if stages.ingest {
             running.ingest(pipeline, &health)?;
         }
         if let Some(embedded) = opened.embedded {
-            let door = ControlDoor::open(&pipeline.data_dir, embedded)?;
+            let door = ControlDoor::open(&pipeline.data_dir, embedded)?.with_lake(running.lake.clone());
             let stop = running.stop.clone();
             running.tasks.spawn(async move {
                 door.serve(stop).await;
@@ -200,6 +217,43 @@ impl Running {
                 None => stop.cancelled().await,
             }
             Ok(())
+        });
+        Ok(())
+    }
+
+    /// Landing. Where other stages run beside it, they go on without it: the log keeps what has not landed.
+    async fn sink(&mut self, pipeline: &Pipeline, stages: Stages, health: &HealthRegistry) -> anyhow::Result<()> {
+        let Some(place) = &pipeline.lake.place else { return Ok(()) };
+        let lake = Lake::open(place).await.with_context(|| format!("the lake at {place} cannot be opened"))?;
+        self.lake = Some(lake.clone());
+        // No correction of a candle comes later than this after its end.
+        let settles = pipeline
+            .prices
+            .priced()
+            .iter()
+            .map(|priced| priced.rules.allowed_lateness_ns.saturating_add(priced.rules.idle_after_ns));
+        let settle_ns = settles.max().unwrap_or_default();
+        let config = SinkConfig { roll: pipeline.lake.roll, settle_ns, ..SinkConfig::default() };
+        let sink = Sink::start(Arc::clone(&self.log), lake, config, self.stop.clone())?;
+        health::watch_sink(health, &sink);
+        if let Some(every) = pipeline.lake.compact_every {
+            let config = TendConfig { every, ..TendConfig::default() };
+            let (lake, stop) = (Lake::open(place).await?, self.stop.clone());
+            self.tasks.spawn(async move {
+                sink::tend::tend(lake, config, stop).await;
+                Ok(())
+            });
+        }
+        let (stop, alone) = (self.stop.clone(), stages.is_only_sink());
+        self.tasks.spawn(async move {
+            match sink.join().await {
+                Err(error) if !alone => {
+                    tracing::error!(%error, "landing stopped; the other stages go on");
+                    stop.cancelled().await;
+                    Ok(())
+                }
+                ended => ended.context("landing stopped"),
+            }
         });
         Ok(())
     }

@@ -29,6 +29,9 @@ pub(crate) fn greet(pipeline: &Pipeline, file: &Path, running: &Running) {
     eprintln!("  log              {log}");
     // A Redis address may hold a password.
     eprintln!("  cache            {}", if pipeline.cache.redis.is_some() { "Redis" } else { "memory" });
+    if let Some(place) = &pipeline.lake.place {
+        eprintln!("  lake             {place}");
+    }
     if let Some(address) = running.address {
         eprintln!("  live page        http://{address}/");
         eprintln!("  prices           http://{address}/prices   and /prices/BTCUSDT");

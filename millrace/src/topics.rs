@@ -7,8 +7,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use journal::embedded::{EmbeddedConfig, EmbeddedLog};
 use journal::fluvio::{FluvioConfig, FluvioLog};
-use journal::{Log, Retention, TopicSpec};
+use journal::{Log, Partition, Retention, TopicSpec};
 use model::topic;
+use sink::tables::Table;
 
 use crate::config::{BackEnd, LogSettings};
 
@@ -53,7 +54,21 @@ pub(crate) async fn open(settings: &LogSettings, data_dir: &Path) -> anyhow::Res
     for spec in specs(settings) {
         open.log.create_topic(&spec).await?;
     }
+    if settings.landed {
+        // Until the sink says how far it has come, nothing goes.
+        for table in Table::all() {
+            for index in 0..partitions_of(&*open.log, table.topic()).await? {
+                open.log.hold(&Partition::new(table.topic(), index), 0).await?;
+            }
+        }
+    }
     Ok(open)
+}
+
+/// Partitions of a topic; 0 where there is none.
+async fn partitions_of(log: &dyn Log, topic: &str) -> anyhow::Result<u32> {
+    let topics = log.topics().await?;
+    Ok(topics.iter().find(|(name, _)| &**name == topic).map_or(0, |(_, partitions)| *partitions))
 }
 
 /// Every topic with its partitions and bounds.

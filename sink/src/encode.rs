@@ -7,6 +7,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::DataType;
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::SortingColumn;
@@ -55,7 +56,10 @@ impl Encoder {
     /// # Errors
     /// When Parquet refuses the columns, which it does for none of our tables.
     pub fn new(table: Table, order: Order) -> Result<Self, ParquetError> {
-        let writer = ArrowWriter::try_new(Vec::new(), table.file_schema(), Some(properties(table, order)))?;
+        // The Arrow schema with every comment would take more room than a small file's rows.
+        let options =
+            ArrowWriterOptions::new().with_properties(properties(table, order)).with_skip_arrow_metadata(true);
+        let writer = ArrowWriter::try_new_with_options(Vec::new(), table.file_schema(), options)?;
         Ok(Self { table, writer, rows: 0 })
     }
 

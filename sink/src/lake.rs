@@ -13,7 +13,7 @@ use crate::delta::Format;
 use crate::delta::{Action, CommitInfo, Committed, DeltaLog, MetaData, Protocol, State, schema_string};
 pub use crate::delta::{ColumnStats, DataFile, Stat};
 use crate::store::Store;
-pub use crate::store::{Place, S3Config};
+pub use crate::store::{Place, S3Config, S3Keys};
 use crate::tables::{DATE, Mark, Marks, Table};
 
 /// What begins the application ids of our positions.
@@ -275,16 +275,30 @@ impl Lake {
         self.slots[table as usize].latest.subscribe()
     }
 
+    /// Makes sure that the place can be used: a bucket that is missing is made.
+    ///
+    /// # Errors
+    /// When the store is away or refuses.
+    pub async fn ensure(&self) -> Result<(), LakeError> {
+        self.store.ensure().await
+    }
+
     /// Makes the place and the table, where they are missing.
     ///
     /// # Errors
     /// When the store is away or refuses, or the table is not as we make it.
     pub async fn prepare(&self, table: Table) -> Result<Arc<Snapshot>, LakeError> {
-        self.store.ensure().await?;
+        self.ensure().await?;
         loop {
             let snapshot = self.snapshot(table).await?;
-            if snapshot.version.is_some() {
-                return Ok(snapshot);
+            if let Some(version) = snapshot.version {
+                let state = self.slots[table as usize].state.lock().await;
+                let outdated = state.as_ref().and_then(State::outdated);
+                drop(state);
+                let Some(metadata) = outdated else { return Ok(snapshot) };
+                let actions = [commit_info("ADD COLUMNS", uuid_text(), &[]).into(), metadata.into()];
+                self.commit(table, version + 1, &actions).await?;
+                continue;
             }
             let metadata = MetaData {
                 id: uuid_text(),
@@ -306,21 +320,26 @@ impl Lake {
     /// Makes `actions` the given version of the table. On an error it is not known whether they are.
     pub(crate) async fn commit(&self, table: Table, version: u64, actions: &[Action]) -> Result<Committed, LakeError> {
         let slot = &self.slots[table as usize];
-        let mut state = slot.state.lock().await;
+        // Nobody who looks at the table waits for this.
         let committed = slot.log.commit(version, actions).await?;
-        let follows = state.as_ref().map_or(version == 0, |state| state.version + 1 == version);
-        if matches!(committed, Committed::Yes) && follows {
+        if matches!(committed, Committed::Taken) {
+            return Ok(committed);
+        }
+        let mut state = slot.state.lock().await;
+        if state.as_ref().map_or(version == 0, |state| state.version + 1 == version) {
             let mut next = state.take().unwrap_or_else(|| State::new(table.name(), table.schema()));
             next.apply(version, actions).map_err(LakeError::unusable)?;
             slot.latest.send_replace(Arc::new(Snapshot::of(table, &next)));
-            if version > 0
-                && version.is_multiple_of(CHECKPOINT_EVERY)
-                && let Err(error) = slot.log.write_checkpoint(&next).await
-            {
-                // Only a shortcut for readers: the next one makes up for it.
-                tracing::warn!(%table, version, %error, "no checkpoint was written");
-            }
             *state = Some(next);
+        }
+        let due = version > 0 && version.is_multiple_of(CHECKPOINT_EVERY);
+        let whole = state.as_ref().filter(|state| due && state.version == version).cloned();
+        drop(state);
+        if let Some(whole) = whole
+            && let Err(error) = slot.log.write_checkpoint(&whole).await
+        {
+            // Only a shortcut for readers: the next one makes up for it.
+            tracing::warn!(%table, version, %error, "no checkpoint was written");
         }
         Ok(committed)
     }

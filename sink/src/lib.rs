@@ -11,5 +11,7 @@ mod delta;
 pub mod encode;
 pub mod lake;
 pub mod land;
+pub mod probe;
 mod store;
 pub mod tables;
+pub mod tend;

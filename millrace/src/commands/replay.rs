@@ -45,6 +45,8 @@ pub(crate) async fn run(args: &ReplayArgs) -> anyhow::Result<()> {
             embedded @ BackEnd::Embedded { .. } => embedded,
             BackEnd::Fluvio { .. } => LogSettings::default().back_end,
         },
+        // A replay's records do not land.
+        landed: false,
         ..pipeline.log.clone()
     };
     let log = topics::open(&settings, &data_dir).await?.log;

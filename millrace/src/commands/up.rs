@@ -35,12 +35,13 @@ pub(crate) async fn one(stage: Stage, file: &Path) -> anyhow::Result<()> {
         file.display()
     );
     telemetry::start_logs(false);
-    let none = Stages { simulate: false, ingest: false, aggregate: false, matcher: false, api: false };
+    let none = Stages { simulate: false, ingest: false, aggregate: false, matcher: false, sink: false, api: false };
     let stages = match stage {
         // The simulated venues belong to those who read them.
         Stage::Ingest => Stages { simulate: true, ingest: true, ..none },
         Stage::Aggregate => Stages { aggregate: true, ..none },
         Stage::Matcher => Stages { matcher: true, ..none },
+        Stage::Sink => Stages { sink: true, ..none },
         Stage::Api => Stages { api: true, ..none },
     };
     run(&pipeline, file, stages, false).await

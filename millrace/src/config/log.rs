@@ -19,6 +19,8 @@ pub(crate) struct LogSettings {
     pub(crate) retain_age: Duration,
     /// Bytes per partition at which the oldest records go.
     pub(crate) retain_bytes: u64,
+    /// Whether records are kept, whatever their age and bytes, until they have landed in the lake.
+    pub(crate) landed: bool,
 }
 
 /// The kind of log.
@@ -48,6 +50,7 @@ impl Default for LogSettings {
             replication: 1,
             retain_age: Duration::from_secs(3_600),
             retain_bytes: 2 * GIB,
+            landed: false,
         }
     }
 }

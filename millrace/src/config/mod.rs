@@ -1,6 +1,7 @@
 //! `pipeline.yaml`: read once, checked whole, told in full.
 
 mod cache;
+mod lake;
 mod log;
 mod matcher;
 mod prices;
@@ -18,9 +19,11 @@ use anyhow::Context as _;
 use model::Instrument;
 
 pub(crate) use cache::CacheSettings;
+pub(crate) use lake::LakeSettings;
 pub(crate) use log::{BackEnd, LogSettings};
 pub(crate) use matcher::{Market as MarketSettings, MatcherSettings};
 pub(crate) use problem::ConfigError;
+pub(crate) use scalar::duration;
 pub(crate) use server::ServerSettings;
 
 use scalar::{count, parsed, text};
@@ -40,6 +43,7 @@ pub(crate) struct Pipeline {
     pub(crate) simulate: Option<sim::Config>,
     pub(crate) prices: aggregate::config::Config,
     pub(crate) cache: CacheSettings,
+    pub(crate) lake: LakeSettings,
     pub(crate) matcher: Option<MatcherSettings>,
     pub(crate) server: ServerSettings,
 }
@@ -90,7 +94,10 @@ fn read(root: &mut Section<'_>, folder: &Path, context: &mut Context) -> Option<
     root.required("version", "1", context, count(1..=1u32));
     let data_dir = root.optional("data_dir", context, text).unwrap_or_else(|| "./data".to_owned());
     let instruments = instruments(root, context);
-    let log = log::read(root, context);
+    let data_dir = folder.join(data_dir);
+    let mut log = log::read(root, context);
+    let lake = lake::read(root, folder, &data_dir, context);
+    log.landed = lake.place.is_some();
     let simulate = simulate::read(root, &instruments, context);
     let prices = prices::read(root, &instruments, context);
     let sources = sources::read(root, &instruments, prices.as_ref(), context);
@@ -98,17 +105,7 @@ fn read(root: &mut Section<'_>, folder: &Path, context: &mut Context) -> Option<
     let matcher = matcher::read(root, &instruments, context);
     let server = server::read(root, context);
     root.finish(context);
-    Some(Pipeline {
-        data_dir: folder.join(data_dir),
-        log,
-        instruments,
-        sources,
-        simulate,
-        prices: prices?,
-        cache,
-        matcher,
-        server,
-    })
+    Some(Pipeline { data_dir, log, instruments, sources, simulate, prices: prices?, cache, lake, matcher, server })
 }
 
 /// The instruments that are priced, in the order of the file.

@@ -138,6 +138,26 @@ impl State {
         Ok(())
     }
 
+    /// The metadata with our newest columns after those that are there, where some are missing: an older program
+    /// made the table. Its files give null in them.
+    pub(crate) fn outdated(&self) -> Option<MetaData> {
+        let metadata = self.metadata.as_ref()?;
+        let mut there: serde_json::Value = serde_json::from_str(&metadata.schema_string).ok()?;
+        let fields = there["fields"].as_array_mut()?;
+        let ours: serde_json::Value = serde_json::from_str(&super::schema_string(&self.schema)).ok()?;
+        let missing: Vec<serde_json::Value> = ours["fields"]
+            .as_array()?
+            .iter()
+            .filter(|field| !fields.iter().any(|known| known["name"] == field["name"]))
+            .cloned()
+            .collect();
+        if missing.is_empty() {
+            return None;
+        }
+        fields.extend(missing);
+        Some(MetaData { schema_string: there.to_string(), ..metadata.clone() })
+    }
+
     fn file(&self, add: &Add) -> Result<DataFile, Unusable> {
         let refuse = |what: &str| Unusable(format!("table {}: file {} {what}", self.folder, add.path));
         let date = add.partition_values.get(DATE).and_then(|value| parse_date(value.as_deref()?));

@@ -57,6 +57,7 @@ struct Meters {
     refused: metrics::Counter,
     repeated: metrics::Counter,
     lost: metrics::Counter,
+    superseded: metrics::Counter,
     landing: metrics::Histogram,
     open_rows: metrics::Gauge,
 }
@@ -72,6 +73,7 @@ impl Meters {
             refused: metrics::counter!("millrace_sink_refused_total", "table" => table),
             repeated: metrics::counter!("millrace_sink_repeated_total", "table" => table),
             lost: metrics::counter!("millrace_sink_lost_total", "table" => table),
+            superseded: metrics::counter!("millrace_sink_superseded_total", "table" => table),
             landing: metrics::histogram!("millrace_sink_landing_seconds", "table" => table),
             open_rows: metrics::gauge!("millrace_sink_open_rows", "table" => table),
         }
@@ -131,6 +133,7 @@ impl Lander {
         let Some(begun) = stop.run_until_cancelled(self.begin()).await else { return Ok(()) };
         let Some(from) = begun? else {
             // No such topic in this pipeline: nothing will ever come.
+            self.status.send_modify(|status| status.enter(Phase::Landing));
             stop.cancelled().await;
             return Ok(());
         };
@@ -183,6 +186,7 @@ impl Lander {
         }
         let mut released = Vec::new();
         hold.release(&mut released);
+        self.meters.superseded.absolute(hold.superseded());
         let reached = hold.oldest().unwrap_or(next);
         self.push(partition, &released)?;
         self.reached.insert(partition, reached);

@@ -6,6 +6,7 @@
 
 mod files;
 mod hold;
+mod join;
 mod lander;
 mod letters;
 mod rules;
@@ -21,10 +22,12 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use files::Files;
+pub use join::join;
 pub use rules::Roll;
 pub use status::{Phase, TableStatus};
 
 use crate::lake::{Lake, LakeError};
+use crate::probe::probe;
 use crate::tables::Table;
 use lander::Lander;
 
@@ -169,12 +172,21 @@ async fn run(
     store: watch::Sender<Option<String>>,
     stop: CancellationToken,
 ) -> Result<(), SinkError> {
+    let pulse = tokio::spawn(pulse(lake.clone(), store, stop.clone()));
+    match stop.run_until_cancelled(safe_store(&lake, &statuses)).await {
+        Some(Ok(())) => {}
+        Some(Err(error)) => {
+            let why = error.to_string();
+            statuses.iter().for_each(|one| one.send_modify(|status| status.enter(Phase::Stopped(Some(why.clone())))));
+            return Err(error);
+        }
+        None => return Ok(()),
+    }
     let mut landers = JoinSet::new();
     for (table, status) in config.tables.iter().zip(statuses) {
         let lander = Lander::new(*table, Arc::clone(&log), lake.clone(), config.clone(), status, stop.clone());
         landers.spawn(lander.run());
     }
-    let pulse = tokio::spawn(pulse(lake, store, stop.clone()));
     let mut result = Ok(());
     while let Some(ended) = landers.join_next().await {
         let ended = ended.unwrap_or_else(|error| Err(SinkError::Panicked(error.to_string())));
@@ -187,6 +199,24 @@ async fn run(
     }
     pulse.abort();
     result
+}
+
+/// Makes sure that the store keeps writers apart, as soon as it answers.
+async fn safe_store(lake: &Lake, statuses: &[watch::Sender<TableStatus>]) -> Result<(), SinkError> {
+    let mut backoff = rules::Backoff::new();
+    loop {
+        match probe(lake).await {
+            Ok(_) => return Ok(()),
+            Err(SinkError::Lake(error)) if error.is_transient() => {
+                tracing::warn!(%error, "landing waits for the store");
+                let why = error.to_string();
+                let wait = |status: &mut TableStatus| status.enter(Phase::Waiting(why.clone()));
+                statuses.iter().for_each(|one| one.send_modify(wait));
+                tokio::time::sleep(backoff.pause()).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// Looks at the store now and then, so that its absence is known before the next commit is due.

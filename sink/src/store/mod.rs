@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use object_store::ObjectStore;
 
-pub use s3::S3Config;
+pub use s3::{S3Config, S3Keys};
 
 use crate::lake::LakeError;
 

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
-use aws_sdk_s3::config::{BehaviorVersion, Region};
+use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
@@ -50,6 +50,23 @@ pub struct S3Config {
     pub endpoint: Option<String>,
     /// The region, where the environment does not say.
     pub region: Option<String>,
+    /// Credentials, where they are not to come from the environment.
+    pub keys: Option<S3Keys>,
+}
+
+/// An access key and its secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct S3Keys {
+    /// Whose.
+    pub access: String,
+    /// Never shown.
+    pub secret: String,
+}
+
+impl fmt::Debug for S3Keys {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "S3Keys({})", self.access)
+    }
 }
 
 impl fmt::Display for S3Config {
@@ -110,6 +127,9 @@ impl S3Store {
         let mut loader = aws_config::defaults(BehaviorVersion::latest());
         if let Some(region) = &config.region {
             loader = loader.region(Region::new(region.clone()));
+        }
+        if let Some(keys) = &config.keys {
+            loader = loader.credentials_provider(Credentials::new(&keys.access, &keys.secret, None, None, "pipeline"));
         }
         let shared = loader.load().await;
         let region = shared.region().cloned().unwrap_or_else(|| Region::new("us-east-1"));

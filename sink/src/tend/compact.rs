@@ -1,0 +1,245 @@
+//! Rewrites files into fewer, sorted ones: one commit takes the old ones out and puts the new ones in.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::compute::{SortColumn, SortOptions, concat_batches, lexsort_to_indices, take_record_batch};
+use bytes::Bytes;
+use object_store::ObjectStoreExt;
+use object_store::path::Path;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use super::merge::merged;
+use super::plan::{Job, Level, jobs};
+use crate::delta::{Action, Add, Committed, DataFile, Remove, Stat, TAG_LEVEL, TAG_LOG, date_text};
+use crate::encode::{Encoded, Encoder, Order};
+use crate::lake::{Lake, LakeError, commit_info, now_ms, uuid_text};
+use crate::tables::{DATE, Table};
+
+/// Attempts at a commit that others get in between.
+const COMMIT_ATTEMPTS: usize = 16;
+/// Rows that are read and encoded at a time.
+const SLICE_ROWS: usize = 65_536;
+/// Rows that are sorted in memory at a time, at most: they take about 300 bytes each, twice.
+const SORT_ROWS_MAX: usize = 500_000;
+
+/// What a compaction did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Compacted {
+    /// Files taken out.
+    pub files_before: usize,
+    /// Files put in.
+    pub files_after: usize,
+    /// Rows in them, before and after.
+    pub rows: u64,
+    /// Bytes taken out.
+    pub bytes_before: u64,
+    /// Bytes put in.
+    pub bytes_after: u64,
+}
+
+/// Compacts what is closed in a table. `progress` is told of every job: done, all.
+///
+/// # Errors
+/// When the store is away or a file cannot be read. What was done before stays done.
+pub async fn compact(
+    lake: &Lake,
+    table: Table,
+    mut progress: impl FnMut(usize, usize),
+) -> Result<Compacted, LakeError> {
+    let mut done = Compacted::default();
+    // Dates become due once their hours are done: at most two rounds.
+    for _ in 0..2 {
+        let snapshot = lake.snapshot(table).await?;
+        // Event time decides what is closed: the newest row there is, not a clock.
+        let newest = snapshot.files.iter().filter_map(|file| match file.columns.get("ts_event")?.max {
+            Some(Stat::Time(micros)) => Some(micros),
+            _ => None,
+        });
+        let due = jobs(&snapshot.files, newest.max().unwrap_or(i64::MIN));
+        if due.is_empty() {
+            break;
+        }
+        for (at, job) in due.iter().enumerate() {
+            progress(at, due.len());
+            if let Some(one) = run(lake, table, job).await? {
+                done.files_before += one.files_before;
+                done.files_after += one.files_after;
+                done.rows += one.rows;
+                done.bytes_before += one.bytes_before;
+                done.bytes_after += one.bytes_after;
+            }
+        }
+        progress(due.len(), due.len());
+    }
+    Ok(done)
+}
+
+/// One job; none when another compaction took its files.
+async fn run(lake: &Lake, table: Table, job: &Job) -> Result<Option<Compacted>, LakeError> {
+    let rows = job.files.iter().map(|file| file.rows).sum();
+    let mut files = Vec::new();
+    for file in &job.files {
+        files.push((file.path.clone(), lake.objects().get(&Path::from(&*file.path)).await?.bytes().await?));
+    }
+    let level = job.level;
+    // Sorting and encoding take seconds of a core.
+    let encoded = tokio::task::spawn_blocking(move || match level {
+        Level::Hour => sorted(table, files),
+        Level::Date => merged(table, files),
+    })
+    .await;
+    let encoded = encoded.map_err(|error| parquet(table.name(), &error))??;
+    let done = Compacted {
+        files_before: job.files.len(),
+        files_after: encoded.len(),
+        rows,
+        bytes_before: job.files.iter().map(|file| file.size).sum(),
+        bytes_after: encoded.iter().map(|file| file.bytes.len() as u64).sum(),
+    };
+    let landed: u64 = encoded.iter().map(|file| file.rows).sum();
+    if landed != rows {
+        return Err(parquet(table.name(), &format!("{landed} rows of {rows} after sorting: nothing was committed")));
+    }
+    let mut adds = Vec::new();
+    for file in encoded {
+        adds.push(upload(lake, table, job, file).await?);
+    }
+    let committed = commit(lake, table, job, adds).await?;
+    metrics::counter!("millrace_sink_compacted_files_total", "table" => table.name())
+        .increment(done.files_before as u64);
+    Ok(committed.then_some(done))
+}
+
+/// A file's rows, with the columns of the table as they are now.
+pub(super) async fn read(lake: &Lake, table: Table, file: &DataFile) -> Result<Vec<RecordBatch>, LakeError> {
+    let bytes = lake.objects().get(&Path::from(&*file.path)).await?.bytes().await?;
+    let name = file.path.clone();
+    let decode = move || -> Result<Vec<RecordBatch>, LakeError> { batches(table, &name, bytes)?.collect() };
+    tokio::task::spawn_blocking(decode).await.map_err(|error| parquet(&file.path, &error))?
+}
+
+fn batches<'a>(
+    table: Table,
+    path: &'a str,
+    bytes: Bytes,
+) -> Result<impl Iterator<Item = Result<RecordBatch, LakeError>> + use<'a>, LakeError> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)
+        .and_then(|builder| builder.with_batch_size(SLICE_ROWS).build())
+        .map_err(|error| parquet(path, &error))?;
+    Ok(reader.map(move |batch| conform(table, path, &batch.map_err(|error| parquet(path, &error))?)))
+}
+
+/// The batch with the columns of the table as they are now: an older file lacks those that came later.
+pub(super) fn conform(table: Table, path: &str, batch: &RecordBatch) -> Result<RecordBatch, LakeError> {
+    let schema = table.file_schema();
+    let column = |field: &Arc<arrow::datatypes::Field>| match batch.column_by_name(field.name()) {
+        Some(column) if column.data_type().equals_datatype(field.data_type()) => Ok(Arc::clone(column)),
+        Some(column) => arrow::compute::cast(column, field.data_type()).map_err(|error| parquet(path, &error)),
+        None if field.is_nullable() => Ok(arrow::array::new_null_array(field.data_type(), batch.num_rows())),
+        None => Err(parquet(path, &format!("column {} is missing", field.name()))),
+    };
+    let columns = schema.fields().iter().map(column).collect::<Result<Vec<_>, _>>()?;
+    RecordBatch::try_new(schema, columns).map_err(|error| parquet(path, &error))
+}
+
+/// Sorted files with the rows of all the given ones, a bounded number of rows in memory at a time.
+fn sorted(table: Table, files: Vec<(String, Bytes)>) -> Result<Vec<Encoded>, LakeError> {
+    let mut out = Vec::new();
+    let (mut held, mut rows) = (Vec::new(), 0);
+    for (path, bytes) in files {
+        for batch in batches(table, &path, bytes)? {
+            let batch = batch?;
+            rows += batch.num_rows();
+            held.push(batch);
+            if rows >= SORT_ROWS_MAX {
+                out.push(sort(table, std::mem::take(&mut held)).map_err(|error| parquet(&path, &error))?);
+                rows = 0;
+            }
+        }
+    }
+    if rows > 0 {
+        out.push(sort(table, held).map_err(|error| parquet(table.name(), &error))?);
+    }
+    Ok(out)
+}
+
+/// One sorted file.
+fn sort(table: Table, batches: Vec<RecordBatch>) -> Result<Encoded, parquet::errors::ParquetError> {
+    let all = concat_batches(&table.file_schema(), &batches)?;
+    drop(batches);
+    let column = |name: &&str| SortColumn {
+        values: Arc::clone(all.column_by_name(name).expect("sort columns are columns")),
+        options: Some(SortOptions { descending: false, nulls_first: true }),
+    };
+    let order = lexsort_to_indices(&table.sort_columns().iter().map(column).collect::<Vec<_>>(), None)?;
+    let mut encoder = Encoder::new(table, Order::Sorted)?;
+    for start in (0..order.len()).step_by(SLICE_ROWS) {
+        let len = SLICE_ROWS.min(order.len() - start);
+        encoder.write(&take_record_batch(&all, &order.slice(start, len))?)?;
+    }
+    encoder.finish()
+}
+
+async fn upload(lake: &Lake, table: Table, job: &Job, file: Encoded) -> Result<Add, LakeError> {
+    let day = date_text(job.date);
+    let path = format!("{DATE}={day}/sorted-{}.parquet", uuid_text());
+    let size = file.bytes.len();
+    lake.objects().put(&Path::from(format!("{}/{path}", table.name())), file.bytes.into()).await?;
+    let mut tags = BTreeMap::from([(TAG_LEVEL.to_owned(), Some(job.level.number().to_string()))]);
+    if let Some(log) = job.log {
+        tags.insert(TAG_LOG.to_owned(), Some(format!("{log:032x}")));
+    }
+    Ok(Add {
+        path,
+        partition_values: BTreeMap::from([(DATE.to_owned(), Some(day))]),
+        size: i64::try_from(size).unwrap_or(i64::MAX),
+        modification_time: now_ms(),
+        data_change: false,
+        stats: Some(file.stats),
+        tags: Some(tags),
+    })
+}
+
+/// Takes the old files out and puts the new ones in, at whatever version is free; false when an old file is no
+/// longer part of the table.
+async fn commit(lake: &Lake, table: Table, job: &Job, adds: Vec<Add>) -> Result<bool, LakeError> {
+    let id = uuid_text();
+    for _ in 0..COMMIT_ATTEMPTS {
+        let snapshot = lake.snapshot(table).await?;
+        if lake.knows_commit(table, &id).await {
+            return Ok(true);
+        }
+        let paths = lake.log_paths(table).await;
+        let old: Option<Vec<&String>> = job.files.iter().map(|file| paths.get(&file.path)).collect();
+        let Some(old) = old else { return Ok(false) };
+        let at = now_ms();
+        let removes = old.into_iter().zip(&job.files).map(|(path, file)| Remove {
+            path: path.clone(),
+            deletion_timestamp: Some(at),
+            data_change: false,
+            extended_file_metadata: Some(true),
+            partition_values: Some(BTreeMap::from([(DATE.to_owned(), Some(date_text(job.date)))])),
+            size: i64::try_from(file.size).ok(),
+        });
+        let level = serde_json::Value::from(job.level.number());
+        let mut actions: Vec<Action> = vec![commit_info("OPTIMIZE", id.clone(), &[("level", level)]).into()];
+        actions.extend(removes.map(Action::from));
+        actions.extend(adds.iter().cloned().map(Action::from));
+        let version = snapshot.version.map_or(0, |version| version + 1);
+        if matches!(lake.commit(table, version, &actions).await, Ok(Committed::Yes)) {
+            return Ok(true);
+        }
+    }
+    // A last look: the final attempt's answer may have been lost.
+    lake.snapshot(table).await?;
+    if lake.knows_commit(table, &id).await {
+        return Ok(true);
+    }
+    Err(parquet(table.name(), &format!("no version was free in {COMMIT_ATTEMPTS} attempts")))
+}
+
+pub(super) fn parquet(path: &str, error: &dyn std::fmt::Display) -> LakeError {
+    LakeError::Parquet { path: path.to_owned(), what: error.to_string() }
+}

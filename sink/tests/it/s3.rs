@@ -1,0 +1,269 @@
+//! Landing in S3: a server that misbehaves, and a real one.
+
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sink::lake::{Lake, LakeError, Place, S3Config, S3Keys};
+use sink::land::{Phase, Roll, Sink, SinkConfig, SinkError};
+use sink::probe::probe;
+use sink::tables::Table;
+use sink::tend::compact;
+use tokio_util::sync::CancellationToken;
+
+use crate::s3_server::{Faults, Server};
+use crate::support::{append, assert_once, batches, config, land_all, log_with_topics, tick, trade, until_landed};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_land_once_under_errors_stalls_and_lost_answers() {
+    for seed in 0..4 {
+        let folder = tempfile::tempdir().unwrap();
+        let log = log_with_topics(&folder.path().join("log")).await;
+        let server = Server::start(seed).await;
+        let lake = Lake::open(&server.place()).await.unwrap();
+        let mut random = fastrand::Rng::with_seed(seed);
+        server.set(Faults { errors: 20, lost: 20, stalls: (5, Duration::from_millis(100)), ..Faults::default() });
+        for round in 0..3u64 {
+            for partition in 0..2 {
+                let numbers = round * 500..(round + 1) * 500;
+                let trades: Vec<_> = numbers.clone().map(|n| trade(&mut random, partition, n)).collect();
+                append(&*log, "trades", partition, trades.into_iter()).await;
+                let ticks: Vec<_> = numbers.map(|n| tick(&mut random, n)).collect();
+                append(&*log, "ticks", partition, ticks.into_iter()).await;
+            }
+            land_all(&log, &lake, config(&[Table::Trades, Table::Ticks], 100)).await;
+        }
+        let (requests, refused) = server.counts();
+        assert!(refused * 5 > requests / 2, "seed {seed}: {refused} of {requests} requests were refused");
+        server.set(Faults::default());
+        // A reader that knows nothing yet.
+        let fresh = Lake::open(&server.place()).await.unwrap();
+        for table in [Table::Trades, Table::Ticks] {
+            assert_once(&fresh, table, (0..2).flat_map(|p| (0..1_500).map(move |o| (p, o)))).await;
+        }
+        compact(&fresh, Table::Ticks, |_, _| {}).await.unwrap();
+        assert_once(&lake, Table::Ticks, (0..2).flat_map(|p| (0..1_500).map(move |o| (p, o)))).await;
+    }
+}
+
+/// The store is away while records keep coming: memory stays bounded, the status says so, and all lands after.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_goes_away_is_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = log_with_topics(&folder.path().join("log")).await;
+    let server = Server::start(1).await;
+    let lake = Lake::open(&server.place()).await.unwrap();
+    let stop = CancellationToken::new();
+    server.set(Faults { down: true, ..Faults::default() });
+    let sink = Sink::start(Arc::clone(&log), lake.clone(), config(&[Table::Trades], 100), stop.clone()).unwrap();
+    let mut random = fastrand::Rng::with_seed(1);
+    for outage in [Faults { down: true, ..Faults::default() }, Faults { full: true, ..Faults::default() }] {
+        server.set(outage);
+        let offset = log.bounds(&journal::Partition::new("trades", 0)).await.unwrap().end;
+        let trades: Vec<_> = (offset..offset + 5_000).map(|n| trade(&mut random, 0, n)).collect();
+        append(&*log, "trades", 0, trades.into_iter()).await;
+        let give_up = Instant::now() + Duration::from_secs(30);
+        loop {
+            let waits = matches!(sink.statuses()[0].borrow().phase, Phase::Waiting(_));
+            if waits && (sink.store().borrow().is_some() || offset > 0) {
+                break;
+            }
+            assert!(Instant::now() < give_up, "{:?}", sink.statuses()[0].borrow());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        server.set(Faults::default());
+        until_landed(&log, &lake, &[Table::Trades]).await;
+        assert_once(&lake, Table::Trades, (0..offset + 5_000).map(|o| (0, o))).await;
+    }
+    let mut store = sink.store();
+    tokio::time::timeout(Duration::from_secs(30), store.wait_for(Option::is_none)).await.unwrap().unwrap();
+    stop.cancel();
+    sink.join().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn careless_and_closed_stores_are_refused() {
+    let server = Server::start(2).await;
+    let lake = Lake::open(&server.place()).await.unwrap();
+    assert_eq!(probe(&lake).await.unwrap().races, 4);
+    assert_eq!(server.keys(), Vec::<String>::new(), "the probe leaves nothing behind");
+    server.set(Faults { careless: true, ..Faults::default() });
+    let refused = probe(&lake).await.unwrap_err();
+    assert!(matches!(refused, SinkError::UnsafeStore { winners: 8, .. }), "{refused}");
+    server.set(Faults { forbidden: true, ..Faults::default() });
+    let refused = lake.prepare(Table::Trades).await.unwrap_err();
+    assert!(matches!(&refused, LakeError::Place { .. }) && refused.to_string().contains("is denied"), "{refused}");
+}
+
+/// Two sinks on one log and lake: one of them finds the other's commit and stops, and every row is there once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_writers_one_stops() {
+    for seed in 0..6 {
+        let folder = tempfile::tempdir().unwrap();
+        let log = log_with_topics(&folder.path().join("log")).await;
+        let server = Server::start(seed).await;
+        server.set(Faults { lost: 20, stalls: (30, Duration::from_millis(20)), ..Faults::default() });
+        let stop = CancellationToken::new();
+        let mut sinks = Vec::new();
+        for _ in 0..2 {
+            // Each has a view of its own, as two programs have.
+            let lake = Lake::open(&server.place()).await.unwrap();
+            let config = config(&[Table::Trades], 40);
+            sinks.push(Sink::start(Arc::clone(&log), lake, config, stop.clone()).unwrap());
+        }
+        let mut random = fastrand::Rng::with_seed(seed);
+        for part in 0..10u64 {
+            let trades: Vec<_> = (part * 50..(part + 1) * 50).map(|n| trade(&mut random, 0, n)).collect();
+            append(&*log, "trades", 0, trades.into_iter()).await;
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+        let lake = Lake::open(&server.place()).await.unwrap();
+        until_landed(&log, &lake, &[Table::Trades]).await;
+        // One more record decides, should both have come this far without meeting.
+        append(&*log, "trades", 0, std::iter::once(trade(&mut random, 0, 500))).await;
+        until_landed(&log, &lake, &[Table::Trades]).await;
+        let stopped = |sink: &Sink| matches!(sink.statuses()[0].borrow().phase, Phase::Stopped(Some(_)));
+        let give_up = Instant::now() + Duration::from_secs(30);
+        while !sinks.iter().any(stopped) {
+            assert!(Instant::now() < give_up, "seed {seed}: both go on");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        stop.cancel();
+        let mut fenced = 0;
+        for sink in sinks {
+            match sink.join().await {
+                Ok(()) => {}
+                Err(SinkError::Fenced { .. }) => fenced += 1,
+                Err(other) => panic!("seed {seed}: {other}"),
+            }
+        }
+        assert_eq!(fenced, 1, "seed {seed}");
+        server.set(Faults::default());
+        assert_once(&lake, Table::Trades, (0..501).map(|offset| (0, offset))).await;
+    }
+}
+
+/// A file of several parts arrives whole.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_files_go_up_in_parts() {
+    use object_store::ObjectStoreExt;
+    let server = Server::start(3).await;
+    let lake = Lake::open(&server.place()).await.unwrap();
+    lake.ensure().await.unwrap();
+    let content: Vec<u8> = (0..40u32 << 20).map(|at| (at >> 8) as u8).collect();
+    let path = object_store::path::Path::from("trades/date=2026-11-25/large.parquet");
+    lake.objects().put(&path, content.clone().into()).await.unwrap();
+    assert!(lake.objects().get(&path).await.unwrap().bytes().await.unwrap() == content);
+    let range = lake.objects().get_range(&path, 16_777_210..16_777_220).await.unwrap();
+    assert_eq!(&range[..], &content[16_777_210..16_777_220]);
+    assert_eq!(lake.objects().head(&path).await.unwrap().size, 40 << 20);
+}
+
+/// A SeaweedFS on loopback; it ends with the test.
+struct Seaweed {
+    child: Child,
+    port: u16,
+    _folder: tempfile::TempDir,
+}
+
+impl Drop for Seaweed {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+impl Seaweed {
+    /// None, with a line that says so, where it is not installed.
+    async fn start() -> Option<Self> {
+        let program = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/readers/bin/weed");
+        if !program.is_file() {
+            println!("not run: landing in SeaweedFS ({} is absent: cargo xtask setup)", program.display());
+            return None;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let identities = serde_json::json!({ "identities": [{
+            "name": "test",
+            "credentials": [{ "accessKey": "test", "secretKey": "not a secret" }],
+            "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+        }] });
+        let configuration = folder.path().join("s3.json");
+        std::fs::write(&configuration, identities.to_string()).unwrap();
+        let port = free_port();
+        let option = |name: &str, value: &dyn std::fmt::Display| format!("-{name}={value}");
+        let mut command = Command::new(program);
+        command.args(["server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", "-filer"]);
+        command.arg(option("dir", &folder.path().display()));
+        command.arg(option("s3.config", &configuration.display()));
+        command.arg(option("s3.port", &port));
+        for part in ["master", "volume", "filer"] {
+            command.arg(option(&format!("{part}.port"), &free_port()));
+            command.arg(option(&format!("{part}.port.grpc"), &free_port()));
+        }
+        command.arg(option("s3.port.grpc", &free_port()));
+        command.args(["-volume.max=20", "-master.volumeSizeLimitMB=64"]);
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        Some(Self { child, port, _folder: folder })
+    }
+
+    fn place(&self) -> Place {
+        Place::S3(S3Config {
+            bucket: "millrace-test".into(),
+            prefix: "lake/v1".into(),
+            endpoint: Some(format!("http://127.0.0.1:{}", self.port)),
+            region: Some("us-east-1".into()),
+            keys: Some(S3Keys { access: "test".into(), secret: "not a secret".into() }),
+        })
+    }
+}
+
+/// The same on a server that others have written.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_real_server_keeps_every_row() {
+    let Some(server) = Seaweed::start().await else { return };
+    let lake = Lake::open(&server.place()).await.unwrap();
+    let give_up = Instant::now() + Duration::from_secs(60);
+    let probed = loop {
+        match probe(&lake).await {
+            Ok(probed) => break probed,
+            Err(SinkError::Lake(error)) if error.is_transient() && Instant::now() < give_up => {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    };
+    assert_eq!(probed.races, 4);
+    let folder = tempfile::tempdir().unwrap();
+    let log = log_with_topics(&folder.path().join("log")).await;
+    let mut random = fastrand::Rng::with_seed(11);
+    for round in 0..2u64 {
+        for partition in 0..2 {
+            let trades: Vec<_> =
+                (round * 1_000..(round + 1) * 1_000).map(|n| trade(&mut random, partition, n * 40)).collect();
+            append(&*log, "trades", partition, trades.into_iter()).await;
+        }
+        let roll = Roll { rows: 500, age: Duration::from_millis(300), ..Roll::default() };
+        let config = SinkConfig { roll, tables: vec![Table::Trades], ..SinkConfig::default() };
+        land_all(&log, &lake, config).await;
+    }
+    let expected = || (0..2).flat_map(|p| (0..2_000).map(move |o| (p, o)));
+    assert_once(&lake, Table::Trades, expected()).await;
+    compact(&lake, Table::Trades, |_, _| {}).await.unwrap();
+    let fresh = Lake::open(&server.place()).await.unwrap();
+    assert_once(&fresh, Table::Trades, expected()).await;
+    let snapshot = fresh.snapshot(Table::Trades).await.unwrap();
+    assert!(batches(&fresh, &snapshot).await.len() >= snapshot.files.len());
+    let wrong = match server.place() {
+        Place::S3(config) => {
+            S3Config { keys: Some(S3Keys { access: "test".into(), secret: "another".into() }), ..config }
+        }
+        Place::Directory(_) => unreachable!(),
+    };
+    let stranger = Lake::open(&Place::S3(wrong)).await.unwrap();
+    let refused = stranger.prepare(Table::Trades).await.unwrap_err();
+    assert!(refused.to_string().contains("denied"), "{refused}");
+}
