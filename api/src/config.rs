@@ -89,6 +89,8 @@ pub struct Limits {
     pub cancels_burst_max: u32,
     /// Finished orders that can be looked up, for each account that has a key.
     pub orders_kept_max: usize,
+    /// Reports of each kind kept in memory for each account that has a key; a client further behind is closed.
+    pub reports_kept_max: usize,
     /// Commands of one WebSocket that may wait for their answers; more are taken as answers go out.
     pub commands_in_flight_max: usize,
     /// Levels of a book's side in one answer.
@@ -126,6 +128,7 @@ impl Default for Limits {
             cancels_per_second_max: 500,
             cancels_burst_max: 2_000,
             orders_kept_max: 1_000,
+            reports_kept_max: 4_096,
             commands_in_flight_max: 64,
             book_levels_max: 1_000,
             trades_kept_max: 1_024,

@@ -7,13 +7,13 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use axum::extract::ws::Utf8Bytes;
+use bytes::Bytes;
 use tokio::sync::Notify;
 
 use crate::hub::Message;
 
-/// Records kept, at most.
-const ENTRIES_MAX: usize = 4_096;
+/// Records that a tape keeps unless it is told otherwise.
+pub(crate) const ENTRIES_MAX: usize = 4_096;
 /// Bytes of text kept, at most, over all records of a tape.
 const BYTES_MAX: usize = 2 << 20;
 
@@ -23,7 +23,7 @@ pub(crate) trait Text: Clone {
     fn bytes(&self) -> usize;
 }
 
-impl Text for Utf8Bytes {
+impl Text for Bytes {
     fn bytes(&self) -> usize {
         self.len()
     }
@@ -38,13 +38,21 @@ impl Text for Message {
 /// The newest records about one thing.
 #[derive(Debug)]
 pub(crate) struct Tape<T> {
+    entries_max: usize,
     state: Mutex<State<T>>,
     listeners: Mutex<Vec<Arc<Notify>>>,
 }
 
 impl<T> Default for Tape<T> {
     fn default() -> Self {
-        Self { state: Mutex::new(State::from(None)), listeners: Mutex::default() }
+        Self::keeping(ENTRIES_MAX)
+    }
+}
+
+impl<T> Tape<T> {
+    /// A tape that keeps so many records.
+    pub(crate) fn keeping(entries_max: usize) -> Self {
+        Self { entries_max, state: Mutex::new(State::from(None)), listeners: Mutex::default() }
     }
 }
 
@@ -92,7 +100,7 @@ impl<T: Text> Tape<T> {
         state.bytes += text.bytes();
         state.entries.push_back((position, text));
         state.to = position + 1;
-        while state.entries.len() > ENTRIES_MAX || state.bytes > BYTES_MAX && state.entries.len() > 1 {
+        while state.entries.len() > self.entries_max || state.bytes > BYTES_MAX && state.entries.len() > 1 {
             let Some((position, text)) = state.entries.pop_front() else { break };
             state.bytes -= text.bytes();
             state.from = Some(position + 1);
@@ -116,6 +124,11 @@ impl<T: Text> Tape<T> {
 
     /// Adds at most `max` records from `position` on to `into`, and moves the position past them.
     pub(crate) fn take(&self, position: &mut u64, max: usize, into: &mut Vec<T>) -> Taken {
+        self.take_with(position, max, |_, text| into.push(text.clone()))
+    }
+
+    /// As [`Self::take`], with each record and its position given to `take`; keep it short.
+    pub(crate) fn take_with(&self, position: &mut u64, max: usize, mut take: impl FnMut(u64, &T)) -> Taken {
         let state = lock(&self.state);
         if state.from.is_none_or(|from| *position < from) {
             return Taken::Outside(state.from);
@@ -123,7 +136,7 @@ impl<T: Text> Tape<T> {
         let at = state.entries.partition_point(|(held, _)| held < position);
         let mut taken = Taken::Nothing;
         for (held, text) in state.entries.range(at..).take(max) {
-            into.push(text.clone());
+            take(*held, text);
             *position = held + 1;
             taken = Taken::Some;
         }
@@ -165,15 +178,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
-    fn take(tape: &Tape<Utf8Bytes>, position: &mut u64, max: usize) -> (Taken, Vec<String>) {
+    fn take(tape: &Tape<Bytes>, position: &mut u64, max: usize) -> (Taken, Vec<String>) {
         let mut into = Vec::new();
         let taken = tape.take(position, max, &mut into);
-        (taken, into.iter().map(|text| text.to_string()).collect())
+        (taken, into.iter().map(|text: &Bytes| String::from_utf8_lossy(text).into_owned()).collect())
     }
 
     #[test]
     fn a_follower_gets_each_record_once_from_its_position_on() {
-        let tape: Tape<Utf8Bytes> = Tape::default();
+        let tape: Tape<Bytes> = Tape::default();
         let mut position = 3;
         assert_eq!(take(&tape, &mut position, 9).0, Taken::Outside(None));
         tape.begin(2);
@@ -189,7 +202,7 @@ mod tests {
 
     #[test]
     fn what_is_pushed_off_is_told() {
-        let tape: Tape<Utf8Bytes> = Tape::default();
+        let tape: Tape<Bytes> = Tape::default();
         tape.begin(0);
         let mut position = 0;
         for at in 0..=ENTRIES_MAX as u64 {

@@ -96,7 +96,8 @@ impl Feed {
         }
         let (account, id, _) = self.open[recent];
         let (price, quantity) = (self.price(), Quantity::from_raw(self.random.i64(1..100) * (ONE / 1_000)).unwrap());
-        let body = CommandBody::Amend { order: OrderRef::Id(id), price: Some(price), quantity: Some(quantity) };
+        let body =
+            CommandBody::Amend { order: OrderRef::Id(id), price: Some(price), quantity: Some(quantity), trigger: None };
         self.wrap(account, true, body)
     }
 

@@ -146,7 +146,7 @@ impl Feed {
         }
         let (account, id) = self.open[recent];
         let quantity = Some(self.quantity());
-        (account, CommandBody::Amend { order: OrderRef::Id(id), price: None, quantity })
+        (account, CommandBody::Amend { order: OrderRef::Id(id), price: None, quantity, trigger: None })
     }
 
     /// Far from the touch: it stays.

@@ -22,6 +22,9 @@ use crate::config::{MatcherSettings, Pipeline};
 use crate::control::ControlDoor;
 use crate::{exchange, health, topics, trader_key};
 
+/// An account may cancel so many times faster than it may order.
+const CANCELS_PER_COMMAND: u32 = 10;
+
 /// Which stages run in this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stages {
@@ -149,6 +152,11 @@ impl Running {
         deps.health = health.clone();
         // An exchange in another process has its gateway there.
         if let Some(settings) = pipeline.matcher.as_ref().filter(|_| stages.matcher) {
+            let limits = &mut config.limits;
+            limits.commands_per_second_max = settings.commands_per_second;
+            limits.commands_burst_max = settings.commands_burst;
+            limits.cancels_per_second_max = settings.commands_per_second.saturating_mul(CANCELS_PER_COMMAND);
+            limits.cancels_burst_max = settings.commands_burst.saturating_mul(CANCELS_PER_COMMAND);
             let keys = self.keys(pipeline, settings)?;
             deps.exchange = Some(ExchangeDeps { gateway: Arc::clone(&self.gateway), keys });
         }

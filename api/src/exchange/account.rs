@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::extract::ws::Utf8Bytes;
+use bytes::Bytes;
 use journal::{Log, LogError, Offset, Partition, Record, Visibility};
 use model::exchange::{AccountId, Execution, OrderRef};
 use model::topic;
@@ -15,6 +16,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::history::{Head, History};
+use crate::config::Limits;
 use crate::hub::{Begin, Consumer, Readers, follow_topic};
 use crate::tape::Tape;
 
@@ -49,9 +51,9 @@ impl Report {
     }
 
     /// A record as a client is sent it; its offset is its position.
-    pub(crate) fn render(self, record: &Record) -> Utf8Bytes {
-        let content = String::from_utf8_lossy(&record.value);
-        format!(r#"{{"channel":"{}","position":{},"data":{content}}}"#, self.topic(), record.offset).into()
+    pub(crate) fn render(self, offset: Offset, value: &[u8]) -> Utf8Bytes {
+        let content = String::from_utf8_lossy(value);
+        format!(r#"{{"channel":"{}","position":{offset},"data":{content}}}"#, self.topic()).into()
     }
 }
 
@@ -60,7 +62,7 @@ impl Report {
 pub(crate) struct AccountFeed {
     account: AccountId,
     key: Box<[u8]>,
-    tapes: [Tape<Utf8Bytes>; 2],
+    tapes: [Tape<Bytes>; 2],
     history: Mutex<History>,
     /// Sequence of the newest execution that was read.
     sequence: AtomicU64,
@@ -69,7 +71,7 @@ pub(crate) struct AccountFeed {
 
 impl AccountFeed {
     /// The newest records of one kind.
-    pub(crate) fn tape(&self, report: Report) -> &Tape<Utf8Bytes> {
+    pub(crate) fn tape(&self, report: Report) -> &Tape<Bytes> {
         &self.tapes[report as usize]
     }
 
@@ -98,13 +100,13 @@ impl AccountFeed {
         self.history.lock().unwrap_or_else(PoisonError::into_inner).find(order)
     }
 
-    fn note(&self, record: &Record) {
-        match serde_json::from_slice::<Head<'_>>(&record.value) {
+    fn note(&self, offset: Offset, value: &Bytes) {
+        match serde_json::from_slice::<Head<'_>>(value) {
             Ok(head) => {
-                self.history.lock().unwrap_or_else(PoisonError::into_inner).note(&head, &record.value);
+                self.history.lock().unwrap_or_else(PoisonError::into_inner).note(&head, value);
                 self.sequence.store(head.sequence, Ordering::Release);
             }
-            Err(error) => tracing::warn!(%error, offset = record.offset, "an execution cannot be read"),
+            Err(error) => tracing::warn!(%error, offset, "an execution cannot be read"),
         }
     }
 }
@@ -118,14 +120,14 @@ pub(crate) struct Accounts {
 }
 
 impl Accounts {
-    pub(super) fn new(accounts: impl Iterator<Item = AccountId>, orders_kept_max: usize) -> Self {
+    pub(super) fn new(accounts: impl Iterator<Item = AccountId>, limits: &Limits) -> Self {
         let feed = |account: AccountId| {
             let key: Box<[u8]> = account.to_string().into_bytes().into();
             let feed = AccountFeed {
                 account,
                 key: key.clone(),
-                tapes: Default::default(),
-                history: Mutex::new(History::new(orders_kept_max)),
+                tapes: std::array::from_fn(|_| Tape::keeping(limits.reports_kept_max)),
+                history: Mutex::new(History::new(limits.orders_kept_max)),
                 sequence: AtomicU64::new(0),
                 arrived: Notify::new(),
             };
@@ -203,10 +205,12 @@ impl Consumer for Reports {
         let mut touched: Vec<&Arc<AccountFeed>> = Vec::new();
         for record in records {
             let Some(feed) = self.accounts.get(&*record.key) else { continue };
-            feed.tape(self.report).push(record.offset, self.report.render(record));
+            // A copy: the record shares a large buffer, which would live as long as the tape keeps it.
+            let value = Bytes::copy_from_slice(&record.value);
             if self.report == Report::Executions {
-                feed.note(record);
+                feed.note(record.offset, &value);
             }
+            feed.tape(self.report).push(record.offset, value);
             if !touched.iter().any(|known| known.account == feed.account) {
                 touched.push(feed);
             }

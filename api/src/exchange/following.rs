@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::ws::Utf8Bytes;
 use axum::http::StatusCode;
+use bytes::Bytes;
 use journal::{LogError, LogReader, Partition, Record, Visibility};
 use serde::Deserialize;
 use tokio::sync::Notify;
@@ -104,7 +105,9 @@ impl Following {
         if self.past.is_some() {
             return Step::Nothing;
         }
-        match self.feed.tape(self.report).take(&mut self.position, AT_ONCE, into) {
+        let tape = self.feed.tape(self.report);
+        let render = |position, value: &Bytes| into.push(self.report.render(position, value));
+        match tape.take_with(&mut self.position, AT_ONCE, render) {
             Taken::Some => Step::More,
             Taken::Nothing => Step::Nothing,
             Taken::Outside(_) => Step::Slow,
@@ -119,7 +122,7 @@ impl Following {
         let Some(past) = &mut self.past else { return Ok(()) };
         past.reader.read(&mut past.records).await.map_err(|error| unreadable(&error))?;
         let own = past.records.drain(..).filter(|record| self.feed.is_about(record));
-        into.extend(own.map(|record| self.report.render(&record)));
+        into.extend(own.map(|record| self.report.render(record.offset, &record.value)));
         self.position = past.reader.position();
         if self.feed.tape(self.report).from().is_some_and(|from| from <= self.position) {
             self.past = None;

@@ -216,8 +216,10 @@ impl CancelAfterForm {
 pub(crate) struct AmendForm {
     /// The new limit.
     pub(crate) price: Option<String>,
-    /// The new quantity in all, what was filled included.
+    /// The new quantity in all, what was filled included; of a pair both's.
     pub(crate) quantity: Option<String>,
+    /// A waiting stop's new trigger.
+    pub(crate) trigger: Option<String>,
     /// Names this change, so that it can be repeated safely.
     pub(crate) client_order_id: Option<String>,
     /// When you first sent it, RFC 3339.
@@ -230,13 +232,15 @@ impl AmendForm {
     /// # Errors
     /// The first field that is not as expected.
     pub(crate) fn ask(&self, account: AccountId, order: OrderRef) -> Result<Ask, Problem> {
-        if self.price.is_none() && self.quantity.is_none() {
-            return Err(Problem::bad_request("bad_value", "nothing to change: price or quantity is needed"));
+        if self.price.is_none() && self.quantity.is_none() && self.trigger.is_none() {
+            let message = "nothing to change: price, quantity or trigger is needed";
+            return Err(Problem::bad_request("bad_value", message));
         }
         let body = CommandBody::Amend {
             order,
             price: optional("price", self.price.as_deref())?,
             quantity: optional("quantity", self.quantity.as_deref())?,
+            trigger: optional("trigger", self.trigger.as_deref())?,
         };
         Ask::new(account, body).named(self.client_order_id.as_deref(), self.sent_at.as_deref())
     }

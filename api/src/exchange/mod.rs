@@ -119,7 +119,7 @@ impl Desk {
             keys: deps.keys.clone(),
             commands: Buckets::new(accounts(), limits.commands_per_second_max, limits.commands_burst_max),
             cancels: Buckets::new(accounts(), limits.cancels_per_second_max, limits.cancels_burst_max),
-            accounts: Arc::new(Accounts::new(accounts(), limits.orders_kept_max)),
+            accounts: Arc::new(Accounts::new(accounts(), limits)),
             watches: Watches::default(),
         }
     }

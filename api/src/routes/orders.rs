@@ -143,9 +143,9 @@ pub(super) async fn get_order(caller: Caller, Segment(id): Segment) -> Result<Js
     Err(Problem::new(StatusCode::NOT_FOUND, "unknown_order", message))
 }
 
-/// Changes an open order's price or quantity.
+/// Changes an open order's price or quantity, or a waiting stop's trigger.
 ///
-/// Its place in the queue stays when only the quantity shrinks.
+/// Of a pair, the limit order's price and the stop's trigger and price can be changed, and the quantity of both. Its place in the queue stays when only the quantity shrinks.
 #[utoipa::path(patch, path = "/orders/{id}", tag = "exchange",
     params(
         ("id" = String, Path, description = "The order's number, or `client:` and its client order id"),

@@ -84,6 +84,7 @@ struct AmendArgs {
     order: String,
     price: Option<String>,
     quantity: Option<String>,
+    trigger: Option<String>,
     client_order_id: Option<String>,
     sent_at: Option<String>,
 }
@@ -156,8 +157,8 @@ fn word(op: &str, args: Option<&RawValue>) -> Result<Word, Problem> {
             command(move |caller| form.ask(caller.account()))
         }
         "amend" => {
-            let AmendArgs { order, price, quantity, client_order_id, sent_at } = read_args(args)?;
-            let form = AmendForm { price, quantity, client_order_id, sent_at };
+            let AmendArgs { order, price, quantity, trigger, client_order_id, sent_at } = read_args(args)?;
+            let form = AmendForm { price, quantity, trigger, client_order_id, sent_at };
             let order = order_ref(&order)?;
             command(move |caller| form.ask(caller.account(), order))
         }

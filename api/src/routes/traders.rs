@@ -305,11 +305,14 @@ impl Trader {
         let (account, watches) = (caller.account(), &caller.desk().watches);
         match watch {
             Watch::On => {
-                if self.renew_at.is_none() {
-                    watches.add(account);
+                let watches_already = self.renew_at.is_some();
+                // Where the timer was not taken, the answer says so and nobody watches.
+                if self.submit(name, trader_words::sign_of_life(account)) {
+                    if !watches_already {
+                        watches.add(account);
+                    }
+                    self.renew_at = Some(Instant::now() + RENEW_EVERY);
                 }
-                self.renew_at = Some(Instant::now() + RENEW_EVERY);
-                self.submit(name, trader_words::sign_of_life(account));
                 Ok(())
             }
             Watch::Off if self.renew_at.take().is_some() && watches.remove(account) => {

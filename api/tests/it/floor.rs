@@ -53,7 +53,12 @@ impl Floor {
     pub(crate) async fn open(change: impl FnOnce(&mut Limits)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let settings = EmbeddedConfig { sync: SyncPolicy::Never, ..EmbeddedConfig::default() };
-        let log: Arc<dyn Log> = Arc::new(EmbeddedLog::open(&dir.path().join("log"), settings).await.unwrap());
+        let log = EmbeddedLog::open(&dir.path().join("log"), settings).await.unwrap();
+        Self::on(dir, Arc::new(log), change).await
+    }
+
+    /// A floor on a log of the test's own.
+    pub(crate) async fn on(dir: TempDir, log: Arc<dyn Log>, change: impl FnOnce(&mut Limits)) -> Self {
         let own = [topic::ORDERS, topic::EXECUTIONS, topic::TRADES, topic::BOOK, topic::LEDGER, topic::INSTRUMENTS];
         let others = [topic::DEAD_LETTERS, topic::TICKS, topic::PRICES, topic::CANDLES, topic::CONTROL];
         for name in own.into_iter().chain(others) {

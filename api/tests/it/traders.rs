@@ -170,6 +170,64 @@ async fn reports_are_taken_up_again_without_gap_or_double() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_client_is_closed_with_the_place_to_go_on_and_holds_nobody_up() {
+    let floor = Floor::open(|limits| {
+        (limits.commands_per_second_max, limits.commands_burst_max) = (10_000, 10_000);
+        limits.reports_kept_max = 100;
+        // It is the distance that closes it here, not the silence.
+        limits.stall_timeout = PATIENCE;
+        limits.ping_every = PATIENCE * 2;
+    })
+    .await;
+    floor.fund().await;
+    // It reads nothing yet, and its side of the connection takes little.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4 << 10).unwrap();
+    let stream = MaybeTlsStream::Plain(socket.connect(floor.address).await.unwrap());
+    let mut request = format!("ws://{}/ws/orders", floor.address).into_client_request().unwrap();
+    request.headers_mut().insert("x-api-key", ALICE.parse().unwrap());
+    let (socket, _) = tokio_tungstenite::client_async(request, stream).await.unwrap();
+    let mut slow = Trader { socket, reports: Vec::new() };
+    slow.ask("subscribe", json!({"channel": "executions"})).await;
+
+    let mut alice = Trader::connect(&floor, Some(ALICE)).await;
+    let (rounds, orders) = (8, 200);
+    for round in 0..rounds {
+        for at in 0..orders {
+            let order = limit(&format!("r{round}-{at}"), "buy", "0.06", "95");
+            alice.say(json!({"op": "place", "args": order})).await;
+        }
+        for _ in 0..orders {
+            assert_eq!(alice.answer().await["status"], 201, "a slow client of the same account holds nobody up");
+        }
+        assert_eq!(alice.ask("cancel_all", json!({})).await["data"]["cancelled"], orders);
+    }
+    let mut got: Vec<(u64, u64)> = Vec::new();
+    let note = |report: &Value, got: &mut Vec<(u64, u64)>| {
+        got.push((report["position"].as_u64().unwrap(), report["data"]["sequence"].as_u64().unwrap()));
+    };
+    let (code, reason) = loop {
+        match slow.frame().await {
+            Message::Text(text) => note(&serde_json::from_str(&text).unwrap(), &mut got),
+            Message::Close(Some(frame)) => break (frame.code, frame.reason.to_string()),
+            other => panic!("{other:?}"),
+        }
+    };
+    let last = got.last().unwrap().0;
+    let words = format!("too slow: connect and subscribe to executions after {last}");
+    assert_eq!((code, reason), (CloseCode::Policy, words));
+    let mut again = Trader::connect(&floor, Some(ALICE)).await;
+    again.ask("subscribe", json!({"channel": "executions", "after": last})).await;
+    // Every order came and went, and each mass cancel was answered.
+    let all = rounds * (2 * orders as usize + 1);
+    again.reports(all - got.len()).await.iter().for_each(|report| note(report, &mut got));
+    let first = got[0].1;
+    let expected: Vec<u64> = (first..first + all as u64).collect();
+    assert_eq!(got.iter().map(|(_, sequence)| *sequence).collect::<Vec<_>>(), expected);
+    floor.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn orders_go_when_the_connection_does_for_those_who_ask() {
     let floor = Floor::open(|_| {}).await;
     floor.fund().await;

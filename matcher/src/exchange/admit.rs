@@ -293,13 +293,17 @@ fn display_of(market: &Market, order: &NewOrder, lots: u64) -> Result<u64, Refus
 }
 
 fn trigger_of(market: &Market, order: &NewOrder) -> Result<i64, Refused> {
-    let invalid = |raw: i64| Refused::with(Reason::TriggerInvalid, raw, market.listing.tick);
-    let raw = order.trigger.ok_or(Refused::plain(Reason::OrderInvalid))?.raw();
+    trigger_ticks(market, order.side, order.trigger.ok_or(Refused::plain(Reason::OrderInvalid))?)
+}
+
+/// A trigger in ticks, which the last trade must not have reached.
+pub(super) fn trigger_ticks(market: &Market, side: Side, trigger: Price) -> Result<i64, Refused> {
+    let raw = trigger.raw();
     if raw <= 0 || raw % market.listing.tick != 0 {
-        return Err(invalid(raw));
+        return Err(Refused::with(Reason::TriggerInvalid, raw, market.listing.tick));
     }
     let trigger = raw / market.listing.tick;
-    let reached = match order.side {
+    let reached = match side {
         Side::Buy => trigger <= market.last,
         Side::Sell => trigger >= market.last,
     };

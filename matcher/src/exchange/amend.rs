@@ -1,4 +1,4 @@
-//! Changing a resting order.
+//! Changing an open order. What rests in the book is dealt with here, what waits in `amend_stop`.
 
 use model::exchange::{AccountId, ExecutionKind, OrderRef, Reason};
 use model::{Price, Quantity};
@@ -9,32 +9,49 @@ use super::requests::Outcome;
 use super::{Exchange, Outputs, Refused};
 use crate::book::NONE;
 
+/// What a change is to be; none leaves a field as it is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Change {
+    pub(super) price: Option<Price>,
+    pub(super) quantity: Option<Quantity>,
+    pub(super) trigger: Option<Price>,
+}
+
 impl Exchange {
-    /// Changes limit or quantity of an order that rests in the book. Only shrinking keeps its place in the queue;
-    /// every other change works as if it had been cancelled and had come in anew, under its old number.
+    /// Changes an open order of the account.
     pub(super) fn amend(
         &mut self,
         account: AccountId,
         order: &OrderRef,
-        price: Option<Price>,
-        quantity: Option<Quantity>,
+        change: &Change,
         out: &mut Outputs,
     ) -> Result<(), Refused> {
         let slot = self.resolve(account, order)?;
         let rec = &self.recs[slot as usize];
-        let market = &self.markets[rec.market as usize];
-        self.admit_to(self.account_of(slot), market)?;
-        if rec.place != Place::Book || rec.oco != NONE || price.is_none() && quantity.is_none() {
-            return Err(Refused::plain(Reason::AmendInvalid));
+        self.admit_to(self.account_of(slot), &self.markets[rec.market as usize])?;
+        let changes = change.price.is_some() || change.quantity.is_some() || change.trigger.is_some();
+        match rec.place {
+            _ if !changes => Err(Refused::plain(Reason::AmendInvalid)),
+            Place::Book | Place::Stop if rec.oco != NONE => self.amend_pair(slot, change, out),
+            Place::Book if change.trigger.is_none() => self.amend_resting(slot, change, out),
+            Place::Stop | Place::Trailing => self.amend_stop(slot, change, out),
+            Place::Book | Place::Set => Err(Refused::plain(Reason::AmendInvalid)),
         }
-        let limit = match price {
+    }
+
+    /// Changes limit or quantity of an order that rests in the book. Only shrinking keeps its place in the queue;
+    /// every other change works as if it had been cancelled and had come in anew, under its old number.
+    fn amend_resting(&mut self, slot: u32, change: &Change, out: &mut Outputs) -> Result<(), Refused> {
+        let rec = &self.recs[slot as usize];
+        let market = &self.markets[rec.market as usize];
+        let limit = match change.price {
             Some(price) => ticks_of(market, price)?,
             None => rec.limit,
         };
         if limit != rec.limit {
             check_band(market, limit)?;
         }
-        let lots = match quantity {
+        let lots = match change.quantity {
             Some(quantity) => quantity_lots(&market.rules, quantity)?,
             None => rec.lots,
         };
@@ -59,7 +76,7 @@ impl Exchange {
     }
 
     /// Says that the order at `slot` was changed.
-    fn amended(&mut self, slot: u32, out: &mut Outputs) {
+    pub(super) fn amended(&mut self, slot: u32, out: &mut Outputs) {
         self.report_order(ExecutionKind::Amended, slot, None, out);
         self.outcome = Some(Outcome { kind: ExecutionKind::Amended, ..self.accepted(slot) });
     }

@@ -69,13 +69,15 @@ pub(super) fn of(body: &CommandBody, scratch: &mut Vec<u8>) -> u64 {
             mixer.order_ref(order);
             mixer.0
         }
-        CommandBody::Amend { order, price, quantity } => {
+        CommandBody::Amend { order, price, quantity, trigger } => {
             let mut mixer = begin(body.number());
             let client = u64::from(matches!(order, OrderRef::Client(_)));
-            mixer.mix(client | u64::from(price.is_some()) << 8 | u64::from(quantity.is_some()) << 16);
+            let has = u64::from(price.is_some()) | u64::from(quantity.is_some()) << 8;
+            mixer.mix(client | has << 8 | u64::from(trigger.is_some()) << 24);
             mixer.order_ref(order);
             mixer.some(price.map(Price::raw));
             mixer.some(quantity.map(Quantity::raw));
+            mixer.some(trigger.map(Price::raw));
             mixer.0
         }
         other => {
@@ -162,7 +164,7 @@ mod tests {
             seen.push(of(&CommandBody::Cancel { order }, &mut scratch));
             for price in [None, Some(one(9)), Some(one(7))] {
                 for quantity in [None, Some(some(9)), Some(some(7))] {
-                    seen.push(of(&CommandBody::Amend { order, price, quantity }, &mut scratch));
+                    seen.push(of(&CommandBody::Amend { order, price, quantity, trigger: None }, &mut scratch));
                 }
             }
         }

@@ -25,6 +25,7 @@ mod accounts;
 mod admin;
 mod admit;
 mod amend;
+mod amend_stop;
 mod auction;
 mod cancel;
 mod fill;
@@ -60,6 +61,7 @@ use model::exchange::{AccountId, ClientOrderId, Command, CommandBody, ExchangeLi
 use crate::book::{IdIndex, Nodes, SlotIndex};
 
 use accounts::AccountRow;
+use amend::Change;
 use market::Market;
 use names::Names;
 use order::Recs;
@@ -274,7 +276,10 @@ impl Exchange {
         match &command.body {
             CommandBody::Place(order) => self.place(account, client, order, out),
             CommandBody::Cancel { order } => self.cancel(account, order, out),
-            CommandBody::Amend { order, price, quantity } => self.amend(account, order, *price, *quantity, out),
+            CommandBody::Amend { order, price, quantity, trigger } => {
+                let change = Change { price: *price, quantity: *quantity, trigger: *trigger };
+                self.amend(account, order, &change, out)
+            }
             CommandBody::PlaceOco(pair) => self.place_pair(account, client, &pair.0, &pair.1, out),
             CommandBody::CancelAll { instrument } => self.cancel_all(command, *instrument, out),
             CommandBody::CancelAllAfter { deadline } => self.cancel_all_after(command, *deadline, out),

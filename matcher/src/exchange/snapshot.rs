@@ -25,7 +25,7 @@ use crate::book::{Depth, IdIndex, NONE, Node, Nodes, SlotIndex, Tag};
 pub const FORMAT_VERSION: u32 = 2;
 /// Version of the exchange's rules: two programs with the same one make the same of the same records. New rules
 /// start from a snapshot taken at the log's end, never by replaying old commands.
-pub const LOGIC_VERSION: u32 = 1;
+pub const LOGIC_VERSION: u32 = 2;
 
 const MAGIC: [u8; 4] = *b"MRXS";
 const HEAD: usize = 24;

@@ -461,13 +461,18 @@ fn order_ref(text: &str) -> Result<OrderRef, String> {
     }
 }
 
-/// `3`, `@ 99` or `3 @ 99`.
+/// `3`, `@ 99`, `3 @ 99` or `stop 95`, which may stand behind each of them.
 fn amendment(order: &str, words: &[&str]) -> Result<CommandBody, String> {
+    let (words, trigger) = match words {
+        [words @ .., "stop", trigger] => (words, Some(parsed(trigger)?)),
+        words => (words, None),
+    };
     let (quantity, price) = match words {
+        [] if trigger.is_some() => (None, None),
         ["@", price] => (None, Some(parsed(price)?)),
         [quantity] => (Some(parsed(quantity)?), None),
         [quantity, "@", price] => (Some(parsed(quantity)?), Some(parsed(price)?)),
         _ => return Err("as in: amends #1 to 3 @ 99".into()),
     };
-    Ok(CommandBody::Amend { order: order_ref(order)?, price, quantity })
+    Ok(CommandBody::Amend { order: order_ref(order)?, price, quantity, trigger })
 }

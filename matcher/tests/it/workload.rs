@@ -245,7 +245,8 @@ impl Workload {
         let (account, order) = self.known(account);
         let price = self.random.bool().then(|| self.price());
         let quantity = (self.random.u32(0..3) != 0).then(|| self.quantity());
-        (account, CommandBody::Amend { order, price, quantity })
+        let trigger = (self.random.u32(0..4) == 0).then(|| self.price());
+        (account, CommandBody::Amend { order, price, quantity, trigger })
     }
 
     fn pair(&mut self) -> CommandBody {

@@ -11,6 +11,10 @@ use super::section::{Context, Section};
 pub(crate) struct MatcherSettings {
     pub(crate) markets: Vec<Market>,
     pub(crate) keys: Vec<Key>,
+    /// Commands a second from one account, in the long run.
+    pub(crate) commands_per_second: u32,
+    /// Commands that one account may send at once.
+    pub(crate) commands_burst: u32,
     /// Simulated traders, where there are any.
     pub(crate) traders: Option<sim::traders::TradersConfig>,
 }
@@ -87,8 +91,11 @@ pub(super) fn read(root: &mut Section<'_>, priced: &[Instrument], context: &mut 
         traders.finish(context);
         config
     });
+    let rate = count(1..=1_000_000);
+    let commands_per_second = section.optional("commands_per_second", context, rate).unwrap_or(50);
+    let commands_burst = section.optional("commands_burst", context, count(1..=1_000_000)).unwrap_or(200);
     section.finish(context);
-    Some(MatcherSettings { markets, keys, traders })
+    Some(MatcherSettings { markets, keys, commands_per_second, commands_burst, traders })
 }
 
 fn read_market(

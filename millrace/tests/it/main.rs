@@ -7,6 +7,7 @@ mod cluster;
 mod commands;
 mod fold;
 mod kill;
+mod orders;
 mod page;
 mod program;
 mod refusals;

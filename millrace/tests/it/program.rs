@@ -106,6 +106,11 @@ impl Running {
         text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned())
     }
 
+    /// Status and body of a call with a key; `None` when nothing answers, or the connection breaks before it ends.
+    pub(crate) fn call(&self, key: &str, method: &str, path: &str, body: &str) -> Option<(u16, String)> {
+        call(self.base.strip_prefix("http://").unwrap(), key, method, path, body)
+    }
+
     /// Asks until the answer is as wanted.
     pub(crate) fn wait_for(&self, path: &str, wanted: impl Fn(&str) -> bool) -> String {
         let begun = Instant::now();
@@ -138,6 +143,24 @@ impl Running {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
+}
+
+/// Status and body of one call.
+pub(crate) fn call(address: &str, key: &str, method: &str, path: &str, body: &str) -> Option<(u16, String)> {
+    let mut stream = std::net::TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nhost: {address}\r\nx-api-key: {key}\r\ncontent-length: {}\r\n\
+         connection: close\r\n\r\n{body}",
+        body.len()
+    );
+    std::io::Write::write_all(&mut stream, request.as_bytes()).ok()?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).ok()?;
+    let text = String::from_utf8(answer).ok()?;
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    let status = head.split(' ').nth(1)?.parse().ok()?;
+    Some((status, body.to_owned()))
 }
 
 impl Drop for Running {

@@ -33,14 +33,17 @@ pub enum CommandBody {
     Place(NewOrder),
     /// Place a pair of which one cancels the other: the first a limit order, the second a stop.
     PlaceOco(Box<(NewOrder, NewOrder)>),
-    /// Change an open order. Its place in the queue stays when only the quantity shrinks.
+    /// Change an open order, a waiting stop or one of a pair. Its place in the queue stays when only the quantity
+    /// shrinks.
     Amend {
         /// Which.
         order: OrderRef,
         /// The new limit; none leaves it.
         price: Option<Price>,
-        /// The new quantity in all, what was filled included; none leaves it.
+        /// The new quantity in all, what was filled included; none leaves it. A pair has one quantity.
         quantity: Option<Quantity>,
+        /// A waiting stop's new trigger; none leaves it.
+        trigger: Option<Price>,
     },
     /// Cancel an open order.
     Cancel {

@@ -156,7 +156,7 @@ fn cells(body: &CommandBody) -> Result<Cells<'_>, RowError> {
             detail: Some(stop_of_pair(&pair.1)),
             ..order("place_oco", &pair.0)
         },
-        CommandBody::Amend { order, price, quantity } => {
+        CommandBody::Amend { order, price, quantity, .. } => {
             Cells { target: Some(order), price: *price, quantity: *quantity, ..of("amend") }
         }
         CommandBody::Cancel { order } => Cells { target: Some(order), ..of("cancel") },
