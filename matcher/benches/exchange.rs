@@ -17,7 +17,7 @@ use model::{Instrument, Origin, Price, Quantity, Side, UnixNanos};
 const ONE: i64 = 100_000_000;
 
 #[global_allocator]
-static MEMORY: matcher::memory::LargePages = matcher::memory::LargePages;
+static MEMORY: matcher::memory::LargePages = matcher::memory::LargePages(std::alloc::System);
 
 const MARKETS: usize = 8;
 const BLOCK: usize = 1_000;

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 const ONE: i64 = 100_000_000;
 
 #[global_allocator]
-static MEMORY: matcher::memory::LargePages = matcher::memory::LargePages;
+static MEMORY: matcher::memory::LargePages = matcher::memory::LargePages(std::alloc::System);
 
 const ACCOUNTS: u32 = 10_000;
 const MARKETS: usize = 8;

@@ -9,17 +9,20 @@ use std::alloc::{GlobalAlloc, Layout, System};
 /// A large page of x86-64 and of most others, in bytes.
 const LARGE: usize = 2 << 20;
 
-/// The system's allocator, which asks for large pages for all that is at least one large page.
+/// An allocator, by default the system's, with a request for large pages for all that is at least one large page.
 ///
 /// ```
 /// #[global_allocator]
-/// static MEMORY: matcher::memory::LargePages = matcher::memory::LargePages;
+/// static MEMORY: matcher::memory::LargePages = matcher::memory::LargePages(std::alloc::System);
 /// # fn main() {}
 /// ```
 #[derive(Debug, Clone, Copy, Default)]
-pub struct LargePages;
+pub struct LargePages<A = System>(
+    /// Where the memory comes from.
+    pub A,
+);
 
-/// The layout that the system is asked for: what is large begins at a large page.
+/// The layout that the allocator is asked for: what is large begins at a large page.
 #[inline]
 fn placed(layout: Layout) -> Layout {
     if layout.size() < LARGE { layout } else { layout.align_to(LARGE).unwrap_or(layout) }
@@ -40,13 +43,13 @@ fn advise(at: *mut u8, size: usize) {
 #[cfg(not(target_os = "linux"))]
 fn advise(_: *mut u8, _: usize) {}
 
-// SAFETY: every call goes to the system's allocator, each time with the same layout for the same memory, since
+// SAFETY: every call goes to the same allocator, each time with the same layout for the same memory, since
 // `placed` depends on the layout alone.
-unsafe impl GlobalAlloc for LargePages {
+unsafe impl<A: GlobalAlloc> GlobalAlloc for LargePages<A> {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller keeps to the contract of `alloc`; a greater alignment is still a valid layout.
-        let at = unsafe { System.alloc(placed(layout)) };
+        let at = unsafe { self.0.alloc(placed(layout)) };
         if layout.size() >= LARGE && !at.is_null() {
             advise(at, layout.size());
         }
@@ -56,14 +59,14 @@ unsafe impl GlobalAlloc for LargePages {
     #[inline]
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
         // SAFETY: `at` came from `alloc` or `realloc` below with this layout.
-        unsafe { System.dealloc(at, placed(layout)) };
+        unsafe { self.0.dealloc(at, placed(layout)) };
     }
 
     #[inline]
     unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         if layout.size() < LARGE && size < LARGE {
             // SAFETY: neither is moved to a large page, so the layouts are the caller's own.
-            return unsafe { System.realloc(at, layout, size) };
+            return unsafe { self.0.realloc(at, layout, size) };
         }
         // SAFETY: the caller guarantees that the size fits the alignment.
         let fresh = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
@@ -89,18 +92,18 @@ mod tests {
         let mut layout = Layout::from_size_align(size, 8).expect("a layout");
         // SAFETY: each size is positive, each pointer is used with its own layout and within its size.
         unsafe {
-            let mut at = LargePages.alloc(layout);
+            let mut at = LargePages(System).alloc(layout);
             at.write(7);
             for next in [LARGE - 1, LARGE, 3 * LARGE + 5, LARGE + 1, 100] {
                 at.add(size - 1).write(9);
-                at = LargePages.realloc(at, layout, next);
+                at = LargePages(System).realloc(at, layout, next);
                 assert_eq!(at.read(), 7);
                 assert!(next < LARGE || at.addr() % LARGE == 0);
                 assert!(next < size || at.add(size - 1).read() == 9);
                 size = next;
                 layout = Layout::from_size_align(size, 8).expect("a layout");
             }
-            LargePages.dealloc(at, layout);
+            LargePages(System).dealloc(at, layout);
         }
     }
 }
