@@ -6,6 +6,7 @@ mod documents;
 mod events;
 mod exchange;
 mod floor;
+mod full;
 mod health;
 mod limits;
 mod operators;
