@@ -90,7 +90,9 @@ impl Encoder {
     pub fn finish(mut self) -> Result<Encoded, ParquetError> {
         let footer = self.writer.finish()?;
         let stats = stats_json(&self.table.file_schema(), &footer);
-        Ok(Encoded { bytes: self.writer.into_inner()?.into(), rows: self.rows, stats })
+        // `into_inner` would finish once more, which is an error.
+        let bytes = std::mem::take(self.writer.inner_mut());
+        Ok(Encoded { bytes: bytes.into(), rows: self.rows, stats })
     }
 }
 

@@ -129,7 +129,7 @@ async fn a_process_killed_between_upload_and_commit_lands_every_row_once() {
             return None;
         }
         // Odd children may commit a few times first.
-        held.set(Faults { hold_commits: kills % 2 == 0, ..Faults::default() });
+        held.set(Faults { hold_commits: kills.is_multiple_of(2), ..Faults::default() });
         let before = held.data_files();
         let give_up = Instant::now() + Duration::from_secs(20);
         while held.data_files() < before + 3 && Instant::now() < give_up {

@@ -132,9 +132,14 @@ pub(crate) async fn land_all(log: &Arc<dyn Log>, lake: &Lake, config: SinkConfig
     let stop = CancellationToken::new();
     let tables = config.tables.clone();
     let sink = Sink::start(Arc::clone(log), lake.clone(), config, stop.clone()).unwrap();
-    until_landed(log, lake, &tables).await;
+    // A sink that ends before it is told to has failed: its own words say more than a wait in vain.
+    let mut ended = std::pin::pin!(sink.join());
+    tokio::select! {
+        result = &mut ended => panic!("the sink ended: {result:?}"),
+        () = until_landed(log, lake, &tables) => {}
+    }
     stop.cancel();
-    sink.join().await.unwrap();
+    ended.await.unwrap();
 }
 
 /// Waits until everything in the log now has landed.
