@@ -98,7 +98,7 @@ mod tests {
                 at.add(size - 1).write(9);
                 at = LargePages(System).realloc(at, layout, next);
                 assert_eq!(at.read(), 7);
-                assert!(next < LARGE || at.addr() % LARGE == 0);
+                assert!(next < LARGE || at.addr().is_multiple_of(LARGE));
                 assert!(next < size || at.add(size - 1).read() == 9);
                 size = next;
                 layout = Layout::from_size_align(size, 8).expect("a layout");

@@ -11,8 +11,10 @@ use crate::land::SinkError;
 
 /// Writers who race for one name.
 const RACERS: usize = 8;
-/// Races.
+/// Races that must be decided.
 const ROUNDS: usize = 4;
+/// Races run to get those, at most, on a store that fails now and then.
+const ROUNDS_MAX: usize = 20;
 
 /// What a probe found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,41 +32,67 @@ pub struct Probed {
 /// the store when it is away.
 pub async fn probe(lake: &Lake) -> Result<Probed, SinkError> {
     lake.ensure().await?;
-    let store = lake.objects();
     let folder = format!("_probe/{}", uuid_text());
     let mut took = Vec::new();
-    for round in 0..ROUNDS {
-        let path = Path::from(format!("{folder}/{round}"));
+    let mut failure = None;
+    for round in 0..ROUNDS_MAX {
+        if took.len() == ROUNDS {
+            break;
+        }
         let begun = Instant::now();
-        let racers = (0..RACERS).map(|racer| {
-            let (store, path) = (&store, &path);
-            async move {
-                let content = vec![u8::try_from(racer).expect("few racers"); 64];
-                store.put_opts(path, content.into(), PutMode::Create.into()).await
+        match race(lake, &Path::from(format!("{folder}/{round}"))).await {
+            Ok(race) if race.winners > 1 || !race.kept => {
+                let place = lake.place().to_string();
+                return Err(SinkError::UnsafeStore { place, winners: race.winners, racers: RACERS });
             }
-        });
-        let mut winners = Vec::new();
-        for (racer, result) in join_all(racers).await.into_iter().enumerate() {
-            match result {
-                Ok(_) => winners.push(racer),
-                Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {}
-                Err(error) => return Err(LakeError::from(error).into()),
-            }
+            Ok(_) => took.push(begun.elapsed()),
+            Err(error) => failure = Some(error),
         }
-        took.push(begun.elapsed());
-        let content = store.get(&path).await.map_err(LakeError::from)?.bytes().await.map_err(LakeError::from)?;
-        // An answer that the store lost leaves no winner; the content is whole all the same.
-        let one = winners.len() <= 1;
-        let kept = winners.iter().all(|winner| content.first().map(|byte| usize::from(*byte)) == Some(*winner));
-        // Of no consequence where it fails.
-        let _ = store.delete(&path).await;
-        if !one || !kept {
-            let (place, winners) = (lake.place().to_string(), winners.len());
-            return Err(SinkError::UnsafeStore { place, winners, racers: RACERS });
-        }
+    }
+    if let Some(error) = failure.filter(|_| took.len() < ROUNDS) {
+        return Err(LakeError::from(error).into());
     }
     took.sort_unstable();
     Ok(Probed { races: ROUNDS, race: took[ROUNDS / 2] })
+}
+
+/// How a race ended.
+struct Race {
+    /// Those who were told that they won. None where the winner's answer was lost.
+    winners: usize,
+    /// What is there is the winner's.
+    kept: bool,
+}
+
+/// One race. Answers that fail tell nothing of who won, so those that came decide; an error where they cannot.
+async fn race(lake: &Lake, path: &Path) -> Result<Race, object_store::Error> {
+    let store = lake.objects();
+    let racers = (0..RACERS).map(|racer| {
+        let store = &store;
+        async move {
+            let content = vec![u8::try_from(racer).expect("few racers"); 64];
+            store.put_opts(path, content.into(), PutMode::Create.into()).await
+        }
+    });
+    let (mut winners, mut losers, mut failure) = (Vec::new(), 0, None);
+    for (racer, result) in join_all(racers).await.into_iter().enumerate() {
+        match result {
+            Ok(_) => winners.push(racer),
+            Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => losers += 1,
+            Err(error) => failure = Some(error),
+        }
+    }
+    if let Some(error) = failure.filter(|_| winners.len() + losers < 2) {
+        return Err(error);
+    }
+    let content = match store.get(path).await {
+        Ok(found) => found.bytes().await,
+        Err(error) => Err(error),
+    };
+    // Of no consequence where it fails.
+    let _ = store.delete(path).await;
+    let first = content?.first().map(|byte| usize::from(*byte));
+    Ok(Race { winners: winners.len(), kept: winners.iter().all(|winner| first == Some(*winner)) })
 }
 
 #[cfg(test)]

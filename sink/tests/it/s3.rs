@@ -16,7 +16,7 @@ use crate::support::{append, assert_once, batches, config, land_all, log_with_to
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rows_land_once_under_errors_stalls_and_lost_answers() {
-    for seed in 0..4 {
+    for seed in 0..2 {
         let folder = tempfile::tempdir().unwrap();
         let log = log_with_topics(&folder.path().join("log")).await;
         let server = Server::start(seed).await;
@@ -98,7 +98,7 @@ async fn careless_and_closed_stores_are_refused() {
 /// Two sinks on one log and lake: one of them finds the other's commit and stops, and every row is there once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_writers_one_stops() {
-    for seed in 0..6 {
+    for seed in 0..3 {
         let folder = tempfile::tempdir().unwrap();
         let log = log_with_topics(&folder.path().join("log")).await;
         let server = Server::start(seed).await;
@@ -119,15 +119,17 @@ async fn of_two_writers_one_stops() {
         }
         let lake = Lake::open(&server.place()).await.unwrap();
         until_landed(&log, &lake, &[Table::Trades]).await;
-        // One more record decides, should both have come this far without meeting.
-        append(&*log, "trades", 0, std::iter::once(trade(&mut random, 0, 500))).await;
-        until_landed(&log, &lake, &[Table::Trades]).await;
         let stopped = |sink: &Sink| matches!(sink.statuses()[0].borrow().phase, Phase::Stopped(Some(_)));
         let give_up = Instant::now() + Duration::from_secs(30);
+        // One may have begun when all had landed: records come until the two have met.
+        let mut records = 500;
         while !sinks.iter().any(stopped) {
             assert!(Instant::now() < give_up, "seed {seed}: both go on");
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            append(&*log, "trades", 0, std::iter::once(trade(&mut random, 0, records))).await;
+            records += 1;
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
+        until_landed(&log, &lake, &[Table::Trades]).await;
         stop.cancel();
         let mut fenced = 0;
         for sink in sinks {
@@ -139,7 +141,7 @@ async fn of_two_writers_one_stops() {
         }
         assert_eq!(fenced, 1, "seed {seed}");
         server.set(Faults::default());
-        assert_once(&lake, Table::Trades, (0..501).map(|offset| (0, offset))).await;
+        assert_once(&lake, Table::Trades, (0..records).map(|offset| (0, offset))).await;
     }
 }
 
