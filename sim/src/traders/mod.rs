@@ -97,15 +97,18 @@ async fn trade(mut trader: impl Trader, mut desk: Desk, every: Duration) {
             .unwrap_or_default();
         let pause = every / u32::try_from(markets.len().max(1)).unwrap_or(u32::MAX);
         for rules in &markets {
-            let Some(fair) = desk.fair(&rules.instrument).await else { continue };
-            let done = async {
-                desk.fund(rules).await?;
-                trader.turn(&mut desk, rules, fair).await
-            };
-            // Busy, catching up, unknown: the next round looks at the state again.
-            if let Err(error) = done.await {
-                tracing::debug!(account = %desk.account, %error, "a simulated trader waits");
+            if let Some(fair) = desk.fair(&rules.instrument).await {
+                let done = async {
+                    desk.fund(rules).await?;
+                    trader.turn(&mut desk, rules, fair).await
+                };
+                // Busy, catching up, unknown: the next round looks at the state again.
+                if let Err(error) = done.await {
+                    tracing::debug!(account = %desk.account, %error, "a simulated trader waits");
+                }
             }
+            // Without a price as well: nothing above has to wait for anything, and who never waits keeps a thread of
+            // the runtime for itself.
             tokio::time::sleep(pause).await;
         }
         if markets.is_empty() {
