@@ -294,11 +294,6 @@ impl<'a> Reader<'a> {
         Self { rest: bytes, len: bytes.len() }
     }
 
-    /// Whether all of it has been read.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.rest.is_empty()
-    }
-
     pub(crate) fn bytes(&mut self, count: usize, field: &'static str) -> Result<&'a [u8], CodecError> {
         let (taken, rest) = self.rest.split_at_checked(count).ok_or(CodecError::Truncated { field, len: self.len })?;
         self.rest = rest;

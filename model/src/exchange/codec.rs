@@ -151,10 +151,7 @@ impl CommandBody {
                 put_ref(out, order);
                 put_option(out, price.map(Price::raw));
                 put_option(out, quantity.map(Quantity::raw));
-                // Added later: records without it end here.
-                if trigger.is_some() {
-                    put_option(out, trigger.map(Price::raw));
-                }
+                put_option(out, trigger.map(Price::raw));
             }
             Self::Cancel { order } => put_ref(out, order),
             Self::CancelAll { instrument } => {
@@ -218,7 +215,7 @@ impl CommandBody {
                 order: order_ref(reader)?,
                 price: option(reader, "price", Price::from_raw)?,
                 quantity: option(reader, "quantity", Quantity::from_raw)?,
-                trigger: if reader.is_empty() { None } else { option(reader, "trigger", Price::from_raw)? },
+                trigger: option(reader, "trigger", Price::from_raw)?,
             },
             kind::CANCEL => Self::Cancel { order: order_ref(reader)? },
             kind::CANCEL_ALL => {
