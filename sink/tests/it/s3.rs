@@ -31,7 +31,7 @@ async fn rows_land_once_under_errors_stalls_and_lost_answers() {
                 let ticks: Vec<_> = numbers.map(|n| tick(&mut random, n)).collect();
                 append(&*log, "ticks", partition, ticks.into_iter()).await;
             }
-            land_all(&log, &lake, config(&[Table::Trades, Table::Ticks], 100)).await;
+            land_all(&log, &lake, config(&[Table::Trades, Table::Ticks], 250)).await;
         }
         let (requests, refused) = server.counts();
         assert!(refused * 5 > requests / 2, "seed {seed}: {refused} of {requests} requests were refused");

@@ -144,7 +144,7 @@ pub(crate) async fn land_all(log: &Arc<dyn Log>, lake: &Lake, config: SinkConfig
 
 /// Waits until everything in the log now has landed.
 pub(crate) async fn until_landed(log: &Arc<dyn Log>, lake: &Lake, tables: &[Table]) {
-    let give_up = Instant::now() + Duration::from_secs(60);
+    let give_up = Instant::now() + Duration::from_secs(300);
     for table in tables {
         for (name, partitions) in log.topics().await.unwrap() {
             for partition in (0..partitions).filter(|_| *name == *table.topic()) {
