@@ -9,12 +9,13 @@ use std::time::Instant;
 
 use matcher::exchange::{Exchange, OutputTopic, Outputs};
 use model::exchange::{
-    AccountId, Command, CommandBody, ExchangeLimits, ExecutionKind, MarketRules, NewOrder, OrderRef, Phase, SelfTrade,
-    TimeInForce,
+    AccountId, Command, CommandBody, ExchangeLimits, ExecutionKind, NewOrder, OrderRef, Phase, TimeInForce,
 };
 use model::{Instrument, Origin, Price, Quantity, Side, UnixNanos};
 
-const ONE: i64 = 100_000_000;
+use listing::{ONE, amount, rules};
+
+mod listing;
 
 #[global_allocator]
 static MEMORY: matcher::memory::LargePages = matcher::memory::LargePages(std::alloc::System);
@@ -106,29 +107,13 @@ impl Feed {
         let limits = ExchangeLimits { open_orders_max: 10_000, ids_max: self.scale.ids, ..ExchangeLimits::default() };
         all.push(self.wrap(AccountId::HOUSE, false, CommandBody::Configure(limits)));
         for instrument in self.markets.clone() {
-            let amount = |units: i64| Quantity::from_raw(units * ONE).unwrap();
-            let rules = MarketRules {
-                instrument,
-                tick: Price::from_raw(ONE / 100).unwrap(),
-                lot: Quantity::from_raw(ONE / 1_000).unwrap(),
-                min_notional: Quantity::from_raw(ONE / 1_000).unwrap(),
-                max_notional: amount(1_000_000_000),
-                max_quantity: amount(10_000),
-                band_bps: 5_000,
-                protection_bps: 500,
-                maker_bps: 2,
-                taker_bps: 5,
-                self_trade: SelfTrade::CancelNewest,
-                reference: Price::from_raw(100 * ONE).unwrap(),
-            };
-            all.push(self.wrap(AccountId::HOUSE, false, CommandBody::ListMarket(Box::new(rules))));
+            all.push(self.wrap(AccountId::HOUSE, false, CommandBody::ListMarket(Box::new(rules(instrument)))));
             all.push(self.wrap(AccountId::HOUSE, false, CommandBody::SetPhase { instrument, phase: Phase::Open }));
         }
         for account in 1..=self.scale.accounts {
             let assets: Vec<String> = self.markets.iter().map(|market| market.base().to_owned()).collect();
             for asset in assets.iter().map(String::as_str).chain(["USDT"]) {
-                let amount = Quantity::from_raw(1_000_000 * ONE).unwrap();
-                let body = CommandBody::Deposit { asset: asset.parse().unwrap(), amount };
+                let body = CommandBody::Deposit { asset: asset.parse().unwrap(), amount: amount(1_000_000) };
                 all.push(self.wrap(AccountId(account), false, body));
             }
         }

@@ -15,14 +15,13 @@ use journal::embedded::{EmbeddedConfig, EmbeddedLog};
 use journal::stage::Phase as StagePhase;
 use journal::{Log, Retention, TopicSpec};
 use matcher::shell::{Answer, CLOCK_EVERY, Gateway, GatewayError, Receipt, Shell, ShellConfig};
-use model::exchange::{
-    AccountId, CommandBody, ExchangeLimits, ExecutionKind, MarketRules, NewOrder, OrderRef, Phase, SelfTrade,
-    TimeInForce,
-};
+use model::exchange::{AccountId, CommandBody, ExchangeLimits, ExecutionKind, NewOrder, OrderRef, Phase, TimeInForce};
 use model::{Instrument, Price, Quantity, Side, UnixNanos, topic};
 use tokio_util::sync::CancellationToken;
 
-const ONE: i64 = 100_000_000;
+use listing::{ONE, amount, rules};
+
+mod listing;
 
 #[global_allocator]
 static MEMORY: matcher::memory::LargePages = matcher::memory::LargePages(std::alloc::System);
@@ -251,25 +250,10 @@ impl Floor {
     }
 
     async fn open_markets(&mut self) {
-        let amount = |units: i64| Quantity::from_raw(units * ONE).unwrap();
         let limits = ExchangeLimits { open_orders_max: 10_000, ..ExchangeLimits::default() };
         self.submit((AccountId::HOUSE, CommandBody::Configure(limits)), Instant::now()).await;
         for instrument in self.feed.markets.clone() {
-            let rules = MarketRules {
-                instrument,
-                tick: Price::from_raw(ONE / 100).unwrap(),
-                lot: Quantity::from_raw(ONE / 1_000).unwrap(),
-                min_notional: Quantity::from_raw(ONE / 1_000).unwrap(),
-                max_notional: amount(1_000_000_000),
-                max_quantity: amount(10_000),
-                band_bps: 5_000,
-                protection_bps: 500,
-                maker_bps: 2,
-                taker_bps: 5,
-                self_trade: SelfTrade::CancelNewest,
-                reference: Price::from_raw(100 * ONE).unwrap(),
-            };
-            let list = CommandBody::ListMarket(Box::new(rules));
+            let list = CommandBody::ListMarket(Box::new(rules(instrument)));
             self.submit((AccountId::HOUSE, list), Instant::now()).await;
             let phase = CommandBody::SetPhase { instrument, phase: Phase::Open };
             self.submit((AccountId::HOUSE, phase), Instant::now()).await;
