@@ -1,5 +1,6 @@
 //! What only operators do: phases, kill switches, limits of accounts, trades undone.
 
+use model::Instrument;
 use model::exchange::{AccountId, CommandBody, KillScope, Phase};
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -59,7 +60,7 @@ pub(super) async fn set_phase(
     Body(form): Body<PhaseForm>,
 ) -> Result<Reply, Problem> {
     caller.operates("change a market's phase")?;
-    let instrument = caller.desk().view(|exchange| market_named(exchange, &symbol))??;
+    let instrument = market(&caller, &symbol)?;
     operate(&caller, CommandBody::SetPhase { instrument, phase: form.phase }).await
 }
 
@@ -77,7 +78,7 @@ pub(super) async fn kill_market(
     Body(form): Body<SwitchForm>,
 ) -> Result<Reply, Problem> {
     caller.operates("throw kill switches")?;
-    let instrument = caller.desk().view(|exchange| market_named(exchange, &symbol))??;
+    let instrument = market(&caller, &symbol)?;
     operate(&caller, CommandBody::Kill { scope: KillScope::Market(instrument), on: form.on }).await
 }
 
@@ -95,7 +96,7 @@ pub(super) async fn bust_trade(
     Body(form): Body<BustForm>,
 ) -> Result<Reply, Problem> {
     caller.operates("bust trades")?;
-    let instrument = caller.desk().view(|exchange| market_named(exchange, &symbol))??;
+    let instrument = market(&caller, &symbol)?;
     operate(&caller, CommandBody::Bust { instrument, trade: form.trade }).await
 }
 
@@ -139,6 +140,10 @@ pub(super) async fn limit_account(
 async fn operate(caller: &Caller, body: CommandBody) -> Result<Reply, Problem> {
     tracing::info!(by = caller.name(), command = ?body, "an operator's command");
     caller.carry_out(Ask::new(AccountId::HOUSE, body)).await
+}
+
+fn market(caller: &Caller, symbol: &str) -> Result<Instrument, Problem> {
+    caller.desk().view(|exchange| market_named(exchange, symbol))?
 }
 
 fn account_named(text: &str) -> Result<AccountId, Problem> {

@@ -120,10 +120,7 @@ pub(super) async fn get_order(caller: Caller, Segment(id): Segment) -> Result<Js
             OrderRef::Id(id) => exchange.order(id).filter(|(owner, _)| *owner == account).map(|(_, order)| order),
             OrderRef::Client(client) => exchange.order_by_client(account, &client),
         };
-        let open = open.map(|order| {
-            let client = exchange.open_orders(account).find(|(open, _)| open.id == order.id);
-            (order, client.and_then(|(_, id)| id))
-        });
+        let open = open.map(|order| (order, exchange.client_order_id(order.id)));
         (open, exchange.execution_sequence(account))
     })?;
     if let Some(open) = open {
@@ -145,7 +142,8 @@ pub(super) async fn get_order(caller: Caller, Segment(id): Segment) -> Result<Js
 
 /// Changes an open order's price or quantity, or a waiting stop's trigger.
 ///
-/// Of a pair, the limit order's price and the stop's trigger and price can be changed, and the quantity of both. Its place in the queue stays when only the quantity shrinks.
+/// Of a pair, the limit order's price and the stop's trigger and price can be changed, and the quantity of both. Its
+/// place in the queue stays when only the quantity shrinks.
 #[utoipa::path(patch, path = "/orders/{id}", tag = "exchange",
     params(
         ("id" = String, Path, description = "The order's number, or `client:` and its client order id"),

@@ -153,6 +153,12 @@ impl Exchange {
         Some((self.account_of(slot), self.view(slot)))
     }
 
+    /// What its client calls an open order.
+    pub fn client_order_id(&self, id: OrderId) -> Option<ClientOrderId> {
+        let slot = self.ids.find(&self.nodes, id)?;
+        self.recs[slot as usize].client.map(|client| client.id)
+    }
+
     /// The open order that an account placed under this client order id.
     pub fn order_by_client(&self, account: AccountId, client: &ClientOrderId) -> Option<OrderView> {
         self.open_by_client(account.0, client).map(|slot| self.view(slot))
