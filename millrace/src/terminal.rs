@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use aggregate::cache::PriceCache;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use model::{CompositePrice, Instrument, PriceStatus};
+use model::{CompositePrice, Instrument};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{BackEnd, Pipeline};
@@ -109,12 +109,7 @@ impl Lines {
 
 /// One price in one line.
 fn line(price: &CompositePrice) -> String {
-    let status = match price.status {
-        PriceStatus::Ok => "OK",
-        PriceStatus::Degraded => "DEGRADED",
-        PriceStatus::SingleSource => "SINGLE_SOURCE",
-        PriceStatus::Stale => "STALE",
-    };
+    let status = price.status.as_str();
     let side = |level: &Option<model::BestLevel>| level.as_ref().map_or("-".into(), |level| level.price.to_string());
     let venues: Vec<String> = price
         .constituents

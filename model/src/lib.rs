@@ -14,6 +14,7 @@ mod record;
 mod tick;
 mod time;
 pub mod topic;
+mod words;
 
 pub use candle::Candle;
 pub use codec::CodecError;

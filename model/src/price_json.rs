@@ -4,7 +4,7 @@
 //! that serde_json would write, which a test holds.
 
 use crate::number::put_decimal;
-use crate::price::{BestLevel, CompositePrice, Constituent, ConstituentState, PriceStatus, PublishReason, WindowVwap};
+use crate::price::{BestLevel, CompositePrice, Constituent, WindowVwap};
 
 impl CompositePrice {
     /// Appends the JSON of this price: one object, no line end.
@@ -16,9 +16,9 @@ impl CompositePrice {
         put_integer(self.sequence, out);
         put_number(b",\"price\":", self.price.raw().into(), out);
         put_number(b",\"raw\":", self.raw.raw().into(), out);
-        put_text(b",\"status\":", status(self.status), out);
+        put_text(b",\"status\":", self.status.as_str(), out);
         put_optional(b",\"confidence\":", self.confidence.map(|price| price.raw()), out);
-        put_text(b",\"reason\":", reason(self.reason), out);
+        put_text(b",\"reason\":", self.reason.as_str(), out);
         if let Some(refresh) = self.refresh {
             out.extend_from_slice(b",\"refresh\":");
             put_integer(refresh, out);
@@ -46,34 +46,6 @@ impl CompositePrice {
         out.extend_from_slice(b",\"ts_recv\":");
         put_integer(self.ts_recv.0, out);
         out.push(b'}');
-    }
-}
-
-const fn status(status: PriceStatus) -> &'static str {
-    match status {
-        PriceStatus::Ok => "OK",
-        PriceStatus::Degraded => "DEGRADED",
-        PriceStatus::SingleSource => "SINGLE_SOURCE",
-        PriceStatus::Stale => "STALE",
-    }
-}
-
-const fn reason(reason: PublishReason) -> &'static str {
-    match reason {
-        PublishReason::Deviation => "deviation",
-        PublishReason::Heartbeat => "heartbeat",
-        PublishReason::Status => "status",
-        PublishReason::Refresh => "refresh",
-    }
-}
-
-const fn state(state: ConstituentState) -> &'static str {
-    match state {
-        ConstituentState::Used => "USED",
-        ConstituentState::Clamped => "CLAMPED",
-        ConstituentState::Outlier => "OUTLIER",
-        ConstituentState::Stale => "STALE",
-        ConstituentState::Thin => "THIN",
     }
 }
 
@@ -146,7 +118,7 @@ fn put_constituent(one: &Constituent, out: &mut Vec<u8>) {
     put_number(b",\"volume\":", one.volume.raw(), out);
     out.extend_from_slice(b",\"age_ns\":");
     put_integer(one.age_ns, out);
-    put_text(b",\"state\":", state(one.state), out);
+    put_text(b",\"state\":", one.state.as_str(), out);
     out.push(b'}');
 }
 

@@ -10,21 +10,6 @@ use super::{Ask, Caller};
 use crate::clock::unix_now;
 use crate::problem::Problem;
 
-const SIDES: [(&str, Side); 2] = [("buy", Side::Buy), ("sell", Side::Sell)];
-const KINDS: [(&str, OrderKind); 5] = [
-    ("limit", OrderKind::Limit),
-    ("market", OrderKind::Market),
-    ("stop", OrderKind::Stop),
-    ("stop_limit", OrderKind::StopLimit),
-    ("trailing_stop", OrderKind::TrailingStop),
-];
-const SELF_TRADE: [(&str, SelfTrade); 5] = [
-    ("allow", SelfTrade::Allow),
-    ("cancel_newest", SelfTrade::CancelNewest),
-    ("cancel_oldest", SelfTrade::CancelOldest),
-    ("cancel_both", SelfTrade::CancelBoth),
-    ("decrement", SelfTrade::Decrement),
-];
 /// Good till a date takes its date from `expires`.
 const TIFS: [(&str, Option<TimeInForce>); 5] = [
     ("gtc", Some(TimeInForce::Gtc)),
@@ -99,8 +84,8 @@ impl OrderForm {
         };
         Ok(NewOrder {
             instrument: parsed("instrument", &self.instrument)?,
-            side: one_of("side", &self.side, &SIDES)?,
-            kind: one_of("type", &self.kind, &KINDS)?,
+            side: one_of("side", &self.side, Side::WORDS)?,
+            kind: one_of("type", &self.kind, OrderKind::WORDS)?,
             tif,
             quantity: optional("quantity", self.quantity.as_deref())?.unwrap_or(Quantity::ZERO),
             quote_amount: optional("quote_amount", self.quote_amount.as_deref())?.unwrap_or(Quantity::ZERO),
@@ -115,7 +100,7 @@ impl OrderForm {
 }
 
 fn self_trade(text: Option<&str>) -> Result<Option<SelfTrade>, Problem> {
-    text.map(|text| one_of("self_trade", text, &SELF_TRADE)).transpose()
+    text.map(|text| one_of("self_trade", text, SelfTrade::WORDS)).transpose()
 }
 
 fn tif(text: Option<&str>, expires: Option<&str>) -> Result<TimeInForce, Problem> {
@@ -165,7 +150,7 @@ impl OcoForm {
     /// # Errors
     /// The first field that is not as expected.
     pub(crate) fn ask(&self, account: AccountId) -> Result<Ask, Problem> {
-        let (instrument, side) = (parsed("instrument", &self.instrument)?, one_of("side", &self.side, &SIDES)?);
+        let (instrument, side) = (parsed("instrument", &self.instrument)?, one_of("side", &self.side, Side::WORDS)?);
         let mut limit =
             NewOrder::limit(instrument, side, parsed("quantity", &self.quantity)?, parsed("price", &self.price)?);
         limit.tif = tif(self.tif.as_deref(), self.expires.as_deref())?;

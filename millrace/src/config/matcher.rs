@@ -37,14 +37,6 @@ pub(crate) struct Key {
     pub(crate) operator: bool,
 }
 
-const SELF_TRADE: [(&str, SelfTrade); 5] = [
-    ("allow", SelfTrade::Allow),
-    ("cancel_newest", SelfTrade::CancelNewest),
-    ("cancel_oldest", SelfTrade::CancelOldest),
-    ("cancel_both", SelfTrade::CancelBoth),
-    ("decrement", SelfTrade::Decrement),
-];
-
 /// Reads the section; `None` without one.
 pub(super) fn read(root: &mut Section<'_>, priced: &[Instrument], context: &mut Context) -> Option<MatcherSettings> {
     let node = root.node("matcher")?;
@@ -119,7 +111,8 @@ fn read_market(
     let protection_bps = section.optional("protection_bps", context, count(0..=9_999)).unwrap_or(500);
     let maker_bps = section.optional("maker_fee_bps", context, count(0..=9_999)).unwrap_or(2);
     let taker_bps = section.optional("taker_fee_bps", context, count(0..=9_999)).unwrap_or(5);
-    let self_trade = section.optional("self_trade", context, one_of(&SELF_TRADE)).unwrap_or(SelfTrade::CancelNewest);
+    let self_trade =
+        section.optional("self_trade", context, one_of(SelfTrade::WORDS)).unwrap_or(SelfTrade::CancelNewest);
     let reference = section.optional("reference", context, price);
     section.finish(context);
     if reference.is_none() && !priced.contains(&instrument) {

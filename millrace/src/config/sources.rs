@@ -11,8 +11,6 @@ use super::scalar::{duration, one_of, parsed, text};
 use super::section::{Context, Section};
 use super::tree::{Field, Value};
 
-const CHANNELS: [(&str, Channel); 3] =
-    [("trades", Channel::Trades), ("quotes", Channel::Quotes), ("ticker", Channel::Ticker)];
 const QUOTES: [(&str, QuotesFrom); 3] =
     [("best", QuotesFrom::BestBidAsk), ("book", QuotesFrom::Book), ("both", QuotesFrom::Both)];
 
@@ -67,7 +65,7 @@ fn read_one(
     });
     let instruments = instruments.unwrap_or_else(|| priced.to_vec());
     let symbols = symbols(&mut section, &instruments, context);
-    let channels = section.list("channels", context, one_of(&CHANNELS));
+    let channels = section.list("channels", context, one_of(Channel::WORDS));
     let quotes_from = section.optional("quotes", context, one_of(&QUOTES));
     let websocket = section.optional("websocket", context, text);
     let rest = section.optional("rest", context, text);

@@ -4,10 +4,10 @@
 use std::borrow::Borrow;
 use std::fmt::{self, Write};
 
-use super::execution::{Execution, ExecutionKind, Liquidity, OrderView};
+use super::execution::{Execution, ExecutionKind, OrderView};
 use super::market::InstrumentEvent;
-use super::order::{OrderKind, TimeInForce};
-use super::output::{BookHead, LevelChange, MarketTrade, Posting, PostingKind, Stamped};
+use super::order::TimeInForce;
+use super::output::{BookHead, LevelChange, MarketTrade, Posting, Stamped};
 use crate::number::put_decimal;
 use crate::record::Cause;
 use crate::tick::Side;
@@ -87,30 +87,12 @@ impl Text<'_> {
     }
 }
 
-const fn side_text(side: Side) -> &'static str {
-    match side {
-        Side::Buy => "\"buy\"",
-        Side::Sell => "\"sell\"",
-    }
-}
-
 /// Appends an execution of `orders`' record `cause`.
 pub fn write_execution(execution: &Execution, cause: &Cause, ts: UnixNanos, out: &mut Vec<u8>) {
     let mut text = Text(out);
     text.count("{\"v\":1,\"account\":", execution.account.0);
     text.count(",\"sequence\":", execution.sequence);
-    text.raw(",\"kind\":");
-    text.raw(match execution.kind {
-        ExecutionKind::Accepted => "\"accepted\"",
-        ExecutionKind::Rejected => "\"rejected\"",
-        ExecutionKind::Trade => "\"trade\"",
-        ExecutionKind::Cancelled => "\"cancelled\"",
-        ExecutionKind::Amended => "\"amended\"",
-        ExecutionKind::Triggered => "\"triggered\"",
-        ExecutionKind::Decremented => "\"decremented\"",
-        ExecutionKind::Busted => "\"busted\"",
-        ExecutionKind::Done => "\"done\"",
-    });
+    text.name(",\"kind\":", execution.kind.as_str());
     if let Some(id) = &execution.client_order_id {
         text.name(",\"client_order_id\":", id.as_str());
     }
@@ -135,11 +117,8 @@ pub fn write_execution(execution: &Execution, cause: &Cause, ts: UnixNanos, out:
         text.decimal(",\"last_price\":", fill.last_price.raw());
         text.decimal(",\"last_quantity\":", fill.last_quantity.raw());
         text.decimal(",\"fee\":", fill.fee.raw());
-        text.raw(match fill.liquidity {
-            Liquidity::Maker => ",\"liquidity\":\"maker\"}",
-            Liquidity::Taker => ",\"liquidity\":\"taker\"}",
-            Liquidity::Auction => ",\"liquidity\":\"auction\"}",
-        });
+        text.name(",\"liquidity\":", fill.liquidity.as_str());
+        text.raw("}");
     }
     text.optional(",\"asset\":", &execution.asset);
     text.optional(",\"amount\":", &execution.amount);
@@ -152,15 +131,8 @@ pub fn write_execution(execution: &Execution, cause: &Cause, ts: UnixNanos, out:
 fn write_order(text: &mut Text<'_>, order: &OrderView) {
     text.count("{\"order_id\":", order.id);
     text.name(",\"instrument\":", order.instrument.as_str());
-    text.raw(",\"side\":");
-    text.raw(side_text(order.side));
-    text.raw(match order.kind {
-        OrderKind::Limit => ",\"type\":\"limit\"",
-        OrderKind::Market => ",\"type\":\"market\"",
-        OrderKind::Stop => ",\"type\":\"stop\"",
-        OrderKind::StopLimit => ",\"type\":\"stop_limit\"",
-        OrderKind::TrailingStop => ",\"type\":\"trailing_stop\"",
-    });
+    text.name(",\"side\":", order.side.as_str());
+    text.name(",\"type\":", order.kind.as_str());
     match order.tif {
         TimeInForce::Gtc => text.raw(",\"tif\":\"gtc\""),
         TimeInForce::Ioc => text.raw(",\"tif\":\"ioc\""),
@@ -191,8 +163,7 @@ pub fn write_market_trade(trade: &MarketTrade, cause: &Cause, ts: UnixNanos, out
     text.count(",\"trade_id\":", trade.trade_id);
     text.decimal(",\"price\":", trade.price.raw());
     text.decimal(",\"quantity\":", trade.quantity.raw());
-    text.raw(",\"taker_side\":");
-    text.raw(side_text(trade.taker_side));
+    text.name(",\"taker_side\":", trade.taker_side.as_str());
     text.count(",\"maker_order\":", trade.maker_order);
     text.count(",\"taker_order\":", trade.taker_order);
     text.truth(",\"auction\":", trade.auction);
@@ -238,16 +209,7 @@ pub fn write_posting(posting: &Posting, cause: &Cause, ts: UnixNanos, out: &mut 
     text.count("{\"v\":1,\"transfer\":", posting.transfer);
     text.count(",\"account\":", posting.account.0);
     text.name(",\"asset\":", posting.asset.as_str());
-    text.raw(match posting.kind {
-        PostingKind::Deposit => ",\"kind\":\"deposit\"",
-        PostingKind::Withdrawal => ",\"kind\":\"withdrawal\"",
-        PostingKind::Hold => ",\"kind\":\"hold\"",
-        PostingKind::Release => ",\"kind\":\"release\"",
-        PostingKind::Trade => ",\"kind\":\"trade\"",
-        PostingKind::Fee => ",\"kind\":\"fee\"",
-        PostingKind::Transfer => ",\"kind\":\"transfer\"",
-        PostingKind::Bust => ",\"kind\":\"bust\"",
-    });
+    text.name(",\"kind\":", posting.kind.as_str());
     text.decimal(",\"amount\":", posting.amount.raw());
     text.decimal(",\"held_change\":", posting.held_change.raw());
     text.decimal(",\"available\":", posting.available.raw());

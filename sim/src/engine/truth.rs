@@ -23,7 +23,6 @@ pub enum Truth {
         /// Its quantity.
         quantity: Quantity,
         /// Who took liquidity.
-        #[serde(serialize_with = "side_text")]
         taker_side: Side,
         /// A block trade, which is no part of the book's prices.
         block: bool,
@@ -85,13 +84,6 @@ pub enum Truth {
 
 fn as_text<S: serde::Serializer>(id: &TradeId, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(id)
-}
-
-fn side_text<S: serde::Serializer>(side: &Side, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(match side {
-        Side::Buy => "buy",
-        Side::Sell => "sell",
-    })
 }
 
 /// A [`Truth`] with its place and time.

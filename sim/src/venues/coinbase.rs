@@ -8,7 +8,7 @@ use std::time::Duration;
 use model::Side;
 use serde_json::{Value, json};
 
-use super::{Event, Protocol, Rules, plain, put_levels, side_word};
+use super::{Event, Protocol, Rules, plain, put_levels};
 use crate::engine::{ConnectionId, Hub, RestReply, RestRequest, Shape, Stream};
 use crate::market::book::{Delta, Level, Window};
 use crate::market::feed::{BOOK_DEPTH, opposite};
@@ -268,7 +268,7 @@ fn put_match(
     put(out, "\",\"taker_order_id\":\"");
     put_uuid(out, Random::uuid("taker", fill.id));
     put(out, "\",\"side\":\"");
-    put(out, side_word(opposite(fill.taker_side)));
+    put(out, opposite(fill.taker_side).as_str());
     put(out, "\",\"size\":\"");
     put_trimmed(out, feed.quantity_raw(fill.quantity));
     put(out, "\",\"price\":\"");
@@ -310,7 +310,7 @@ fn put_ticker(out: &mut Vec<u8>, times: &mut TimeWriter, name: &str, feed: &Feed
         put_fixed(out, raw, places);
     }
     put(out, "\",\"side\":\"");
-    put(out, side_word(fill.taker_side));
+    put(out, fill.taker_side.as_str());
     put(out, "\",\"time\":\"");
     times.put(out, clock, 6);
     put(out, "\",\"trade_id\":");

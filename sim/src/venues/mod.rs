@@ -10,7 +10,7 @@ mod okx;
 
 use std::time::Duration;
 
-use model::{Side, TradeId};
+use model::TradeId;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::{ConnectionId, Hub, RestReply, RestRequest, Shape};
@@ -180,14 +180,6 @@ pub(crate) trait Protocol: Send {
     /// The trade id that frames carry.
     fn trade_id(&self, _symbol: usize, fill: &Fill) -> TradeId {
         TradeId::Number(fill.id)
-    }
-}
-
-/// `buy` or `sell`.
-pub(crate) const fn side_word(side: Side) -> &'static str {
-    match side {
-        Side::Buy => "buy",
-        Side::Sell => "sell",
     }
 }
 

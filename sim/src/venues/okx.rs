@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Event, Protocol, Rules, plain, put_levels, side_word};
+use super::{Event, Protocol, Rules, plain, put_levels};
 use crate::engine::{ConnectionId, Hub, RestReply, RestRequest, Shape, Stream};
 use crate::market::book::{Delta, Level, Window};
 use crate::market::feed::BOOK_DEPTH;
@@ -118,7 +118,7 @@ impl Okx {
         put(out, "\",\"sz\":\"");
         put_trimmed(out, feed.quantity_raw(fill.quantity));
         put(out, "\",\"side\":\"");
-        put(out, side_word(fill.taker_side));
+        put(out, fill.taker_side.as_str());
         put(out, "\",\"ts\":\"");
         put_i64(out, millis);
         put(out, if stream.channel == TRADES { "\",\"count\":\"1\"}]}" } else { "\"}]}" });

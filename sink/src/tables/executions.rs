@@ -1,13 +1,13 @@
 //! `executions`: what became of each command and of each order.
 
-use model::exchange::{Execution, ExecutionKind, Fill, Liquidity, OrderView, Stamped};
+use model::exchange::{Execution, Fill, OrderView, Stamped};
 
 use super::Table;
 use super::columns::columns;
 use super::marks::Marks;
-use super::orders::{order_words, tif};
+use super::orders::tif;
 use super::rows::{Reads, RowError, Stamp, long, wide};
-use super::ticks::{cause_partition, side};
+use super::ticks::cause_partition;
 
 columns! {
     /// Columns of `executions`.
@@ -44,28 +44,6 @@ columns! {
         cause_partition: Int = "Partition of the command in orders that led to it";
         cause_offset: Long = "Offset of that command";
         cause_index: Long = "Place among that command's executions, from 0";
-    }
-}
-
-const fn kind(kind: ExecutionKind) -> &'static str {
-    match kind {
-        ExecutionKind::Accepted => "accepted",
-        ExecutionKind::Rejected => "rejected",
-        ExecutionKind::Trade => "trade",
-        ExecutionKind::Cancelled => "cancelled",
-        ExecutionKind::Amended => "amended",
-        ExecutionKind::Triggered => "triggered",
-        ExecutionKind::Decremented => "decremented",
-        ExecutionKind::Busted => "busted",
-        ExecutionKind::Done => "done",
-    }
-}
-
-const fn liquidity(liquidity: Liquidity) -> &'static str {
-    match liquidity {
-        Liquidity::Maker => "maker",
-        Liquidity::Taker => "taker",
-        Liquidity::Auction => "auction",
     }
 }
 
@@ -112,7 +90,7 @@ impl Reads for Columns {
         let body = &record.body;
         self.account.put(i64::from(body.account.0));
         self.sequence.put(checked.sequence);
-        self.kind.put(kind(body.kind));
+        self.kind.put(body.kind.as_str());
         self.client_order_id.maybe(body.client_order_id.as_ref().map(model::exchange::ClientOrderId::as_str));
         self.reason.maybe(body.reason.map(model::exchange::Reason::code));
         self.text.maybe(body.text().as_deref());
@@ -137,8 +115,8 @@ impl Columns {
     fn order(&mut self, order: Option<&OrderView>) {
         let (tif, until) = order.map(|order| tif(order.tif)).unzip();
         self.symbol.maybe(order.map(|order| order.instrument.as_str()));
-        self.side.maybe(order.map(|order| side(order.side)));
-        self.order_type.maybe(order.map(|order| order_words(order.kind)));
+        self.side.maybe(order.map(|order| order.side.as_str()));
+        self.order_type.maybe(order.map(|order| order.kind.as_str()));
         self.tif.maybe(tif);
         self.good_till.maybe(until.flatten());
         self.price.maybe(order.and_then(|order| order.price));
@@ -153,6 +131,6 @@ impl Columns {
         self.last_price.maybe(fill.map(|fill| fill.last_price));
         self.last_quantity.maybe(fill.map(|fill| fill.last_quantity));
         self.fee.maybe(fill.map(|fill| fill.fee));
-        self.liquidity.maybe(fill.map(|fill| liquidity(fill.liquidity)));
+        self.liquidity.maybe(fill.map(|fill| fill.liquidity.as_str()));
     }
 }

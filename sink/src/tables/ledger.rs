@@ -1,6 +1,6 @@
 //! `ledger`: every movement of a balance.
 
-use model::exchange::{Posting, PostingKind, Stamped};
+use model::exchange::{Posting, Stamped};
 
 use super::Table;
 use super::columns::columns;
@@ -27,19 +27,6 @@ columns! {
     }
 }
 
-const fn kind(kind: PostingKind) -> &'static str {
-    match kind {
-        PostingKind::Deposit => "deposit",
-        PostingKind::Withdrawal => "withdrawal",
-        PostingKind::Hold => "hold",
-        PostingKind::Release => "release",
-        PostingKind::Trade => "trade",
-        PostingKind::Fee => "fee",
-        PostingKind::Transfer => "transfer",
-        PostingKind::Bust => "bust",
-    }
-}
-
 impl Reads for Columns {
     fn read(&mut self, _offset: u64, bytes: &[u8], marks: &mut Marks) -> Result<Option<Stamp>, RowError> {
         let record: Stamped<Posting> =
@@ -63,7 +50,7 @@ impl Reads for Columns {
         self.transfer.put(transfer);
         self.account.put(i64::from(body.account.0));
         self.asset.put(body.asset.as_str());
-        self.kind.put(kind(body.kind));
+        self.kind.put(body.kind.as_str());
         self.amount.put(body.amount);
         self.held_change.put(body.held_change);
         self.available.put(body.available);

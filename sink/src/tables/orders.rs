@@ -1,15 +1,14 @@
 //! `orders`: the commands that the exchange was given.
 
 use model::exchange::{
-    Command, CommandBody, ExchangeLimits, KillScope, MarketRules, NewOrder, OrderKind, OrderRef, Phase, SelfTrade,
-    TimeInForce, Trail,
+    Command, CommandBody, ExchangeLimits, KillScope, MarketRules, NewOrder, OrderRef, SelfTrade, TimeInForce, Trail,
 };
 use model::{Instrument, Origin, Price, Quantity, UnixNanos};
 
 use super::columns::columns;
 use super::marks::Marks;
 use super::rows::{Reads, RowError, Stamp, long};
-use super::ticks::{cause_partition, side};
+use super::ticks::cause_partition;
 
 columns! {
     /// Columns of `orders`.
@@ -67,16 +66,6 @@ struct Cells<'a> {
     detail: Option<String>,
 }
 
-const fn order_type(kind: OrderKind) -> &'static str {
-    match kind {
-        OrderKind::Limit => "limit",
-        OrderKind::Market => "market",
-        OrderKind::Stop => "stop",
-        OrderKind::StopLimit => "stop_limit",
-        OrderKind::TrailingStop => "trailing_stop",
-    }
-}
-
 pub(super) const fn tif(tif: TimeInForce) -> (&'static str, Option<UnixNanos>) {
     match tif {
         TimeInForce::Gtc => ("gtc", None),
@@ -87,32 +76,12 @@ pub(super) const fn tif(tif: TimeInForce) -> (&'static str, Option<UnixNanos>) {
     }
 }
 
-const fn self_trade(mode: SelfTrade) -> &'static str {
-    match mode {
-        SelfTrade::Allow => "allow",
-        SelfTrade::CancelNewest => "cancel_newest",
-        SelfTrade::CancelOldest => "cancel_oldest",
-        SelfTrade::CancelBoth => "cancel_both",
-        SelfTrade::Decrement => "decrement",
-    }
-}
-
-const fn phase(phase: Phase) -> &'static str {
-    match phase {
-        Phase::PreOpen => "pre_open",
-        Phase::Auction => "auction",
-        Phase::Open => "open",
-        Phase::Halted => "halted",
-        Phase::Closed => "closed",
-    }
-}
-
 /// The second order of a pair as JSON.
 fn stop_of_pair(order: &NewOrder) -> String {
     let text = |price: Option<Price>| price.map(|price| price.to_string());
     serde_json::json!({
-        "side": side(order.side),
-        "order_type": order_type(order.kind),
+        "side": order.side.as_str(),
+        "order_type": order.kind.as_str(),
         "tif": tif(order.tif).0,
         "quantity": order.quantity.to_string(),
         "price": text(order.price),
@@ -132,7 +101,7 @@ fn rules(rules: &MarketRules) -> String {
         "protection_bps": rules.protection_bps,
         "maker_fee_bps": rules.maker_bps,
         "taker_fee_bps": rules.taker_bps,
-        "self_trade": self_trade(rules.self_trade),
+        "self_trade": rules.self_trade.as_str(),
         "reference": rules.reference.to_string(),
     })
     .to_string()
@@ -181,7 +150,7 @@ fn cells(body: &CommandBody) -> Result<Cells<'_>, RowError> {
             Cells { symbol: Some(market.instrument), detail: Some(rules(market)), ..of("list_market") }
         }
         CommandBody::SetPhase { instrument, phase: to } => {
-            Cells { symbol: Some(*instrument), phase: Some(phase(*to)), ..of("set_phase") }
+            Cells { symbol: Some(*instrument), phase: Some(to.as_str()), ..of("set_phase") }
         }
         CommandBody::Kill { scope, on } => {
             let (other_account, symbol) = match scope {
@@ -247,8 +216,8 @@ impl Columns {
     /// What only a new order says.
     fn order(&mut self, order: Option<&NewOrder>) {
         let (tif, until) = order.map(|order| tif(order.tif)).unzip();
-        self.side.maybe(order.map(|order| side(order.side)));
-        self.order_type.maybe(order.map(|order| order_type(order.kind)));
+        self.side.maybe(order.map(|order| order.side.as_str()));
+        self.order_type.maybe(order.map(|order| order.kind.as_str()));
         self.tif.maybe(tif);
         self.good_till.maybe(until.flatten());
         self.quote_amount.maybe(order.map(|order| order.quote_amount).filter(|amount| *amount != Quantity::ZERO));
@@ -262,7 +231,7 @@ impl Columns {
         self.trail_bps.maybe(bps);
         self.display.maybe(order.and_then(|order| order.display));
         self.post_only.maybe(order.map(|order| order.post_only));
-        self.self_trade.maybe(order.and_then(|order| order.self_trade).map(self_trade));
+        self.self_trade.maybe(order.and_then(|order| order.self_trade).map(SelfTrade::as_str));
     }
 
     fn put(&mut self, cells: &Cells<'_>) {
@@ -281,9 +250,4 @@ impl Columns {
         self.deadline.maybe(cells.deadline);
         self.detail.maybe(cells.detail.as_deref());
     }
-}
-
-/// The words of an order that executions repeat.
-pub(super) const fn order_words(kind: OrderKind) -> &'static str {
-    order_type(kind)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Decimal128Builder, Int64Builder, ListArray, StringBuilder, StructArray};
 use arrow::buffer::{OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{DataType, Field, Fields};
-use model::{CompositePrice, Constituent, ConstituentState, PriceStatus, PublishReason, Window};
+use model::{CompositePrice, Constituent, Window};
 
 use super::Table;
 use super::columns::{Column, columns, field};
@@ -51,24 +51,6 @@ columns! {
     }
 }
 
-const fn status(status: PriceStatus) -> &'static str {
-    match status {
-        PriceStatus::Ok => "OK",
-        PriceStatus::Degraded => "DEGRADED",
-        PriceStatus::SingleSource => "SINGLE_SOURCE",
-        PriceStatus::Stale => "STALE",
-    }
-}
-
-const fn reason(reason: PublishReason) -> &'static str {
-    match reason {
-        PublishReason::Deviation => "deviation",
-        PublishReason::Heartbeat => "heartbeat",
-        PublishReason::Status => "status",
-        PublishReason::Refresh => "refresh",
-    }
-}
-
 impl Reads for Columns {
     fn read(&mut self, _offset: u64, bytes: &[u8], marks: &mut Marks) -> Result<Option<Stamp>, RowError> {
         let price: CompositePrice =
@@ -89,9 +71,9 @@ impl Reads for Columns {
         self.sequence.put(sequence);
         self.price.put(price.price);
         self.raw.put(price.raw);
-        self.status.put(status(price.status));
+        self.status.put(price.status.as_str());
         self.confidence.maybe(price.confidence);
-        self.reason.put(reason(price.reason));
+        self.reason.put(price.reason.as_str());
         self.refresh.maybe(price.refresh.map(|id| id as i64));
         self.age_ns.put(price.age_ns);
         self.levels(&price);
@@ -162,16 +144,6 @@ impl Default for Constituents {
     }
 }
 
-const fn state(state: ConstituentState) -> &'static str {
-    match state {
-        ConstituentState::Used => "USED",
-        ConstituentState::Clamped => "CLAMPED",
-        ConstituentState::Outlier => "OUTLIER",
-        ConstituentState::Stale => "STALE",
-        ConstituentState::Thin => "THIN",
-    }
-}
-
 impl Constituents {
     fn item() -> Fields {
         vec![
@@ -198,7 +170,7 @@ impl Constituents {
             self.weight.append_value(i128::from(one.weight.raw()));
             self.volume.append_value(one.volume.raw());
             self.age_ns.append_value(one.age_ns);
-            self.state.append_value(state(one.state));
+            self.state.append_value(one.state.as_str());
         }
         let end = self.ends[self.ends.len() - 1] as usize + list.len();
         self.ends.push(i32::try_from(end).expect("a batch of rows has fewer than 2^31 constituents"));

@@ -1,6 +1,6 @@
 //! `ticks`.
 
-use model::{Channel, FeedPhase, Origin, Side, Tick, TickBody, TickFlags, TradeId};
+use model::{Origin, Tick, TickBody, TickFlags, TradeId};
 
 use super::columns::columns;
 use super::marks::Marks;
@@ -60,30 +60,6 @@ struct Cells<'a> {
     request: Option<i64>,
 }
 
-pub(super) const fn side(side: Side) -> &'static str {
-    match side {
-        Side::Buy => "buy",
-        Side::Sell => "sell",
-    }
-}
-
-const fn channel(channel: Channel) -> &'static str {
-    match channel {
-        Channel::Trades => "trades",
-        Channel::Quotes => "quotes",
-        Channel::Ticker => "ticker",
-    }
-}
-
-const fn phase(phase: FeedPhase) -> &'static str {
-    match phase {
-        FeedPhase::Live => "live",
-        FeedPhase::Silent => "silent",
-        FeedPhase::Gap => "gap",
-        FeedPhase::Down => "down",
-    }
-}
-
 fn cells(body: &TickBody) -> Result<Cells<'_>, RowError> {
     Ok(match body {
         TickBody::Trade(trade) => {
@@ -95,7 +71,7 @@ fn cells(body: &TickBody) -> Result<Cells<'_>, RowError> {
                 kind: "trade",
                 price: Some(trade.price),
                 quantity: Some(trade.quantity),
-                taker_side: Some(side(trade.taker_side)),
+                taker_side: Some(trade.taker_side.as_str()),
                 trade_id,
                 ..Cells::default()
             }
@@ -110,8 +86,8 @@ fn cells(body: &TickBody) -> Result<Cells<'_>, RowError> {
         },
         TickBody::FeedState(state) => Cells {
             kind: "feed_state",
-            channel: Some(channel(state.channel)),
-            phase: Some(phase(state.phase)),
+            channel: Some(state.channel.as_str()),
+            phase: Some(state.phase.as_str()),
             missing: Some(long("missing", state.missing)?),
             ..Cells::default()
         },

@@ -7,7 +7,7 @@ use super::columns::columns;
 use super::fast;
 use super::marks::Marks;
 use super::rows::{Reads, RowError, Stamp, long};
-use super::ticks::{cause_partition, side};
+use super::ticks::cause_partition;
 
 columns! {
     /// Columns of `trades`.
@@ -47,7 +47,7 @@ impl Reads for Columns {
         self.trade_id.put(trade_id);
         self.price.put(body.price);
         self.quantity.put(body.quantity);
-        self.taker_side.put(side(body.taker_side));
+        self.taker_side.put(body.taker_side.as_str());
         self.maker_order.put(maker);
         self.taker_order.put(taker);
         self.auction.put(body.auction);

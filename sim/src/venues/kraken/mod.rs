@@ -7,7 +7,7 @@ mod rest;
 
 use serde_json::Value;
 
-use super::{Event, Protocol, Rules, put_levels, side_word};
+use super::{Event, Protocol, Rules, put_levels};
 use crate::engine::{ConnectionId, Hub, RestReply, RestRequest, Shape, Stream, Truth};
 use crate::market::book::{Delta, Level, Window};
 use crate::market::{Feed, Fill, Market};
@@ -180,7 +180,7 @@ fn put_trade(out: &mut Vec<u8>, times: &mut TimeWriter, name: &str, feed: &Feed,
     put(out, "{\"symbol\":\"");
     put(out, name);
     put(out, "\",\"side\":\"");
-    put(out, side_word(fill.taker_side));
+    put(out, fill.taker_side.as_str());
     put(out, "\",\"price\":");
     put_fixed(out, feed.price_raw(fill.price), feed.price_places());
     put(out, ",\"qty\":");
