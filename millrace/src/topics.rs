@@ -56,19 +56,15 @@ pub(crate) async fn open(settings: &LogSettings, data_dir: &Path) -> anyhow::Res
     }
     if settings.landed {
         // Until the sink says how far it has come, nothing goes.
-        for table in Table::all() {
-            for index in 0..partitions_of(&*open.log, table.topic()).await? {
-                open.log.hold(&Partition::new(table.topic(), index), 0).await?;
+        let topics = open.log.topics().await?;
+        let of_table = |name: &str| Table::all().iter().any(|table| table.topic() == name);
+        for (name, partitions) in topics.iter().filter(|(name, _)| of_table(name)) {
+            for index in 0..*partitions {
+                open.log.hold(&Partition::new(name, index), 0).await?;
             }
         }
     }
     Ok(open)
-}
-
-/// Partitions of a topic; 0 where there is none.
-async fn partitions_of(log: &dyn Log, topic: &str) -> anyhow::Result<u32> {
-    let topics = log.topics().await?;
-    Ok(topics.iter().find(|(name, _)| &**name == topic).map_or(0, |(_, partitions)| *partitions))
 }
 
 /// Every topic with its partitions and bounds.

@@ -10,8 +10,12 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use tokio::sync::{Mutex, watch};
 
 use crate::delta::Format;
-use crate::delta::{Action, CommitInfo, Committed, DeltaLog, MetaData, Protocol, State, schema_string};
+use crate::delta::{
+    Action, Add, CommitInfo, Committed, DeltaLog, MetaData, Protocol, State, TAG_LEVEL, TAG_LOG, date_text,
+    schema_string,
+};
 pub use crate::delta::{ColumnStats, DataFile, Stat};
+use crate::encode::Encoded;
 use crate::store::Store;
 pub use crate::store::{Place, S3Config, S3Keys};
 use crate::tables::{DATE, Mark, Marks, Table};
@@ -175,6 +179,30 @@ pub(crate) fn commit_info(operation: &str, id: String, parameters: &[(&str, serd
         operation_parameters: parameters.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
         engine_info: Some(concat!("millrace/", env!("CARGO_PKG_VERSION")).to_owned()),
         txn_id: Some(id),
+    }
+}
+
+/// The partition values of a date, as the log has them.
+pub(crate) fn partition_values(date: i32) -> BTreeMap<String, Option<String>> {
+    BTreeMap::from([(DATE.to_owned(), Some(date_text(date)))])
+}
+
+/// How a finished file becomes part of its table, and under which new path. Level 0 is as it landed; what a
+/// compaction writes changes no data.
+pub(crate) fn add_of(file: &Encoded, date: i32, level: u8, log: Option<u128>) -> Add {
+    let kind = if level == 0 { "land" } else { "sorted" };
+    let mut tags = BTreeMap::from([(TAG_LEVEL.to_owned(), Some(level.to_string()))]);
+    if let Some(log) = log {
+        tags.insert(TAG_LOG.to_owned(), Some(format!("{log:032x}")));
+    }
+    Add {
+        path: format!("{DATE}={}/{kind}-{}.parquet", date_text(date), uuid_text()),
+        partition_values: partition_values(date),
+        size: i64::try_from(file.bytes.len()).unwrap_or(i64::MAX),
+        modification_time: now_ms(),
+        data_change: level == 0,
+        stats: Some(file.stats.clone()),
+        tags: Some(tags),
     }
 }
 

@@ -17,10 +17,10 @@ use super::rules::{Backoff, Open, Start, Verdict, resolve, start};
 use super::source::{self, Read};
 use super::status::{Phase, TableStatus};
 use super::{SinkConfig, SinkError};
-use crate::delta::{Action, Add, Committed, TAG_LEVEL, TAG_LOG, Txn, date_text};
+use crate::delta::{Action, Add, Committed, Txn};
 use crate::encode::Encoded;
-use crate::lake::{Lake, LakeError, Position, Snapshot, app_id, commit_info, mark_ids, now_ms, uuid_text};
-use crate::tables::{DATE, Table};
+use crate::lake::{Lake, LakeError, Position, Snapshot, add_of, app_id, commit_info, mark_ids, now_ms, uuid_text};
+use crate::tables::Table;
 
 /// A stop waits this long for what is open to land; what does not is read again after the next start.
 const LAST_LANDING_WITHIN: Duration = Duration::from_secs(5);
@@ -337,25 +337,14 @@ impl Lander {
     }
 
     async fn upload(&mut self, date: i32, file: Encoded) -> Result<Add, SinkError> {
-        let day = date_text(date);
-        let path = format!("{DATE}={day}/land-{}.parquet", uuid_text());
-        let whole = Path::from(format!("{}/{path}", self.table.name()));
+        let add = add_of(&file, date, 0, Some(self.incarnation));
+        let whole = Path::from(format!("{}/{}", self.table.name(), add.path));
         let mut backoff = Backoff::new();
-        let size = file.bytes.len();
         while let Err(error) = self.lake.objects().put(&whole, file.bytes.clone().into()).await {
             self.wait(error.into(), &mut backoff).await?;
         }
-        self.meters.bytes.increment(size as u64);
-        let tags = [(TAG_LOG, format!("{:032x}", self.incarnation)), (TAG_LEVEL, "0".to_owned())];
-        Ok(Add {
-            path,
-            partition_values: BTreeMap::from([(DATE.to_owned(), Some(day))]),
-            size: i64::try_from(size).unwrap_or(i64::MAX),
-            modification_time: now_ms(),
-            data_change: true,
-            stats: Some(file.stats),
-            tags: Some(tags.map(|(name, value)| (name.to_owned(), Some(value))).into()),
-        })
+        self.meters.bytes.increment(file.bytes.len() as u64);
+        Ok(add)
     }
 
     /// Commits the actions at whatever version is free; the version they got.

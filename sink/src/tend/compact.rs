@@ -1,6 +1,5 @@
 //! Rewrites files into fewer, sorted ones: one commit takes the old ones out and puts the new ones in.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -12,10 +11,10 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::merge::merged;
 use super::plan::{Job, Level, jobs};
-use crate::delta::{Action, Add, Committed, DataFile, Remove, Stat, TAG_LEVEL, TAG_LOG, date_text};
+use crate::delta::{Action, Add, Committed, DataFile, Remove, Stat};
 use crate::encode::{Encoded, Encoder, Order};
-use crate::lake::{Lake, LakeError, commit_info, now_ms, uuid_text};
-use crate::tables::{DATE, Table};
+use crate::lake::{Lake, LakeError, add_of, commit_info, now_ms, partition_values, uuid_text};
+use crate::tables::Table;
 
 /// Attempts at a commit that others get in between.
 const COMMIT_ATTEMPTS: usize = 16;
@@ -183,23 +182,9 @@ fn sort(table: Table, batches: Vec<RecordBatch>) -> Result<Encoded, parquet::err
 }
 
 async fn upload(lake: &Lake, table: Table, job: &Job, file: Encoded) -> Result<Add, LakeError> {
-    let day = date_text(job.date);
-    let path = format!("{DATE}={day}/sorted-{}.parquet", uuid_text());
-    let size = file.bytes.len();
-    lake.objects().put(&Path::from(format!("{}/{path}", table.name())), file.bytes.into()).await?;
-    let mut tags = BTreeMap::from([(TAG_LEVEL.to_owned(), Some(job.level.number().to_string()))]);
-    if let Some(log) = job.log {
-        tags.insert(TAG_LOG.to_owned(), Some(format!("{log:032x}")));
-    }
-    Ok(Add {
-        path,
-        partition_values: BTreeMap::from([(DATE.to_owned(), Some(day))]),
-        size: i64::try_from(size).unwrap_or(i64::MAX),
-        modification_time: now_ms(),
-        data_change: false,
-        stats: Some(file.stats),
-        tags: Some(tags),
-    })
+    let add = add_of(&file, job.date, job.level.number(), job.log);
+    lake.objects().put(&Path::from(format!("{}/{}", table.name(), add.path)), file.bytes.into()).await?;
+    Ok(add)
 }
 
 /// Takes the old files out and puts the new ones in, at whatever version is free; false when an old file is no
@@ -220,7 +205,7 @@ async fn commit(lake: &Lake, table: Table, job: &Job, adds: Vec<Add>) -> Result<
             deletion_timestamp: Some(at),
             data_change: false,
             extended_file_metadata: Some(true),
-            partition_values: Some(BTreeMap::from([(DATE.to_owned(), Some(date_text(job.date)))])),
+            partition_values: Some(partition_values(job.date)),
             size: i64::try_from(file.size).ok(),
         });
         let level = serde_json::Value::from(job.level.number());
