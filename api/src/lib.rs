@@ -11,6 +11,7 @@ mod exchange;
 mod health;
 mod hub;
 mod link;
+mod listeners;
 mod origin;
 mod problem;
 mod refresh;

@@ -5,12 +5,13 @@
 //! position pushed off is told, and knows that it missed something.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use tokio::sync::Notify;
 
 use crate::hub::Message;
+use crate::listeners::{Listeners, lock};
 
 /// Records that a tape keeps unless it is told otherwise.
 pub(crate) const ENTRIES_MAX: usize = 4_096;
@@ -40,7 +41,7 @@ impl Text for Message {
 pub(crate) struct Tape<T> {
     entries_max: usize,
     state: Mutex<State<T>>,
-    listeners: Mutex<Vec<Arc<Notify>>>,
+    listeners: Listeners,
 }
 
 impl<T> Default for Tape<T> {
@@ -52,7 +53,7 @@ impl<T> Default for Tape<T> {
 impl<T> Tape<T> {
     /// A tape that keeps so many records.
     pub(crate) fn keeping(entries_max: usize) -> Self {
-        Self { entries_max, state: Mutex::new(State::from(None)), listeners: Mutex::default() }
+        Self { entries_max, state: Mutex::new(State::from(None)), listeners: Listeners::default() }
     }
 }
 
@@ -109,7 +110,7 @@ impl<T: Text> Tape<T> {
 
     /// Tells the followers that there is news.
     pub(crate) fn wake(&self) {
-        lock(&self.listeners).iter().for_each(|listener| listener.notify_one());
+        self.listeners.wake();
     }
 
     /// Where it is complete from; none before the writer has begun.
@@ -157,21 +158,13 @@ impl<T: Text> Tape<T> {
 
     /// Wakes `listener` at each change.
     pub(crate) fn listen(&self, listener: &Arc<Notify>) {
-        lock(&self.listeners).push(Arc::clone(listener));
+        self.listeners.add(listener);
     }
 
     /// Takes [`Self::listen`] back.
     pub(crate) fn forget(&self, listener: &Arc<Notify>) {
-        let mut listeners = lock(&self.listeners);
-        if let Some(at) = listeners.iter().position(|held| Arc::ptr_eq(held, listener)) {
-            listeners.swap_remove(at);
-        }
+        self.listeners.remove(listener);
     }
-}
-
-/// A panic elsewhere leaves nothing half done behind these locks.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -7,11 +7,12 @@
 use std::cell::OnceCell;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
 
 use super::message::Message;
+use crate::listeners::{Listeners, lock};
 
 /// Something that changes and is shown.
 pub(crate) trait Entry: Send + 'static {
@@ -31,7 +32,7 @@ pub(crate) struct Feed<E: Entry> {
     /// Number of entries ever pushed; a copy of the one inside, to be looked at without the lock.
     version: AtomicU64,
     state: Mutex<State<E>>,
-    listeners: Mutex<Vec<Arc<Notify>>>,
+    listeners: Listeners,
     queue_max: usize,
 }
 
@@ -90,7 +91,7 @@ impl<E: Entry> Feed<E> {
     /// An empty feed that queues at most `queue_max` entries.
     pub(crate) fn new(queue_max: usize) -> Self {
         let state = State { version: 0, latest: Vec::new(), queue: VecDeque::new(), queued_total: 0 };
-        Self { version: AtomicU64::new(0), state: Mutex::new(state), listeners: Mutex::default(), queue_max }
+        Self { version: AtomicU64::new(0), state: Mutex::new(state), listeners: Listeners::default(), queue_max }
     }
 
     /// Adds an entry. Followers learn of it at the next [`Self::wake`].
@@ -121,9 +122,7 @@ impl<E: Entry> Feed<E> {
 
     /// Tells the followers that there is news.
     pub(crate) fn wake(&self) {
-        for listener in lock(&self.listeners).iter() {
-            listener.notify_one();
-        }
+        self.listeners.wake();
     }
 }
 
@@ -161,20 +160,12 @@ impl<E: Entry> Source for Feed<E> {
     }
 
     fn listen(&self, listener: &Arc<Notify>) {
-        lock(&self.listeners).push(Arc::clone(listener));
+        self.listeners.add(listener);
     }
 
     fn forget(&self, listener: &Arc<Notify>) {
-        let mut listeners = lock(&self.listeners);
-        if let Some(at) = listeners.iter().position(|held| Arc::ptr_eq(held, listener)) {
-            listeners.swap_remove(at);
-        }
+        self.listeners.remove(listener);
     }
-}
-
-/// A panic elsewhere leaves nothing half done behind these locks.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
