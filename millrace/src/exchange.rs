@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use aggregate::cache::{MirrorConfig, PriceCache, RedisMirror, Version};
 use anyhow::{Context as _, bail};
-use matcher::exchange::{Exchange, MARKETS_MAX};
+use matcher::exchange::MARKETS_MAX;
 use matcher::shell::{Gateway, GatewayError};
-use model::exchange::{AccountId, BookHead, CommandBody, Execution, ExecutionKind, LevelChange, Phase, write_book};
-use model::{Cause, Instrument, PriceStatus, Side, UnixNanos, topic};
+use model::exchange::{AccountId, CommandBody, Execution, ExecutionKind, Phase};
+use model::{Instrument, PriceStatus, UnixNanos};
 
 use crate::config::MarketSettings;
 
@@ -127,7 +127,13 @@ pub(crate) fn mirror_books(
                 };
                 let all = exchange.markets().map(|market| (market.rules.instrument, version_of(&market)));
                 let due: Vec<_> = all.filter(|(instrument, version)| due(instrument, version)).collect();
-                due.into_iter().map(|(name, version)| (name, version, top_of_book(exchange, &name))).collect()
+                due.into_iter()
+                    .map(|(name, version)| {
+                        let mut json = Vec::new();
+                        exchange.write_book(&name, MIRRORED_LEVELS, &mut json);
+                        (name, version, json)
+                    })
+                    .collect()
             });
             let books: Vec<(Instrument, Version, Vec<u8>)> = books.unwrap_or_default();
             for (instrument, version, json) in books {
@@ -142,22 +148,4 @@ pub(crate) fn mirror_books(
 /// Grows with each change of the book. The time does not take part: it moves without one.
 fn version_of(market: &matcher::exchange::MarketView) -> Version {
     Version { sequence: market.sequence, ts_event: UnixNanos(0) }
-}
-
-/// The best levels as a snapshot of the topic `book`.
-fn top_of_book(exchange: &Exchange, instrument: &Instrument) -> Vec<u8> {
-    let mut json = Vec::new();
-    let Some(book) = exchange.book(instrument, MIRRORED_LEVELS + 1) else { return json };
-    let complete = book.bids.len() <= MIRRORED_LEVELS && book.asks.len() <= MIRRORED_LEVELS;
-    let mut levels = Vec::new();
-    for (side, best) in [(Side::Buy, &book.bids), (Side::Sell, &book.asks)] {
-        let best = best.iter().take(MIRRORED_LEVELS);
-        levels.extend(best.map(|(price, quantity)| LevelChange { side, price: *price, quantity: *quantity }));
-    }
-    let (sequence, checksum) = (book.sequence, book.checksum);
-    let head = BookHead { instrument: *instrument, sequence, snapshot: true, complete, checksum };
-    let offset = exchange.applied().unwrap_or(0);
-    let cause = Cause { topic: topic::name(topic::ORDERS), partition: 0, offset, index: 0 };
-    write_book(&head, &levels, &cause, exchange.clock(), &mut json);
-    json
 }

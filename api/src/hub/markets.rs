@@ -9,10 +9,8 @@ use async_trait::async_trait;
 use journal::{Log, LogError, Offset, Partition, Record, Visibility};
 use matcher::exchange::{Exchange, MarketView};
 use matcher::shell::Gateway;
-use model::exchange::{
-    BookHead, InstrumentEvent, InstrumentEventKind, LevelChange, write_book, write_instrument_event,
-};
-use model::{Cause, Instrument, Side, topic};
+use model::Instrument;
+use model::exchange::{InstrumentEvent, InstrumentEventKind, write_instrument_event};
 use rustc_hash::FxHashMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -68,7 +66,10 @@ impl MarketFeed {
     fn current(&self, into: &mut Vec<Message>) -> Option<u64> {
         match self.channel {
             Channel::Book => {
-                let (sequence, json) = self.view(|exchange| snapshot(exchange, &self.instrument))?;
+                let (sequence, json) = self.view(|exchange| {
+                    let mut json = Vec::new();
+                    Some((exchange.write_book(&self.instrument, SNAPSHOT_LEVELS, &mut json)?, json))
+                })?;
                 into.extend(self.message(&json));
                 Some(sequence + 1)
             }
@@ -117,27 +118,6 @@ impl MarketFeed {
     }
 }
 
-/// The book as it is, as the topic would have it.
-fn snapshot(exchange: &Exchange, instrument: &Instrument) -> Option<(u64, Vec<u8>)> {
-    let book = exchange.book(instrument, SNAPSHOT_LEVELS + 1)?;
-    let complete = book.bids.len() <= SNAPSHOT_LEVELS && book.asks.len() <= SNAPSHOT_LEVELS;
-    let mut levels = Vec::with_capacity(book.bids.len() + book.asks.len());
-    for (side, all) in [(Side::Buy, &book.bids), (Side::Sell, &book.asks)] {
-        let best = all.iter().take(SNAPSHOT_LEVELS);
-        levels.extend(best.map(|(price, quantity)| LevelChange { side, price: *price, quantity: *quantity }));
-    }
-    let head = BookHead {
-        instrument: *instrument,
-        sequence: book.sequence,
-        snapshot: true,
-        complete,
-        checksum: book.checksum,
-    };
-    let mut json = Vec::with_capacity(64 * levels.len() + 256);
-    write_book(&head, &levels, &cause(exchange), exchange.clock(), &mut json);
-    Some((book.sequence, json))
-}
-
 /// The market as it is, as the topic would have it.
 fn event(exchange: &Exchange, instrument: &Instrument) -> Option<Vec<u8>> {
     let MarketView { rules, phase, killed, last, .. } = exchange.market(instrument)?;
@@ -151,13 +131,8 @@ fn event(exchange: &Exchange, instrument: &Instrument) -> Option<Vec<u8>> {
         rules,
     };
     let mut json = Vec::new();
-    write_instrument_event(&event, &cause(exchange), exchange.clock(), &mut json);
+    write_instrument_event(&event, &exchange.cause(), exchange.clock(), &mut json);
     Some(json)
-}
-
-/// The last command that the state has in it.
-fn cause(exchange: &Exchange) -> Cause {
-    Cause { topic: topic::name(topic::ORDERS), partition: 0, offset: exchange.applied().unwrap_or(0), index: 0 }
 }
 
 impl Source for MarketFeed {

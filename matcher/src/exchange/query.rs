@@ -1,8 +1,11 @@
 //! Reading the state: what an API answers from.
 
 use ledger::{Balance, Position};
-use model::exchange::{AccountId, Asset, ClientOrderId, ExchangeLimits, MarketRules, OrderId, OrderView, Phase};
-use model::{Instrument, Price, Role, Side, UnixNanos, Volume};
+use model::exchange::{
+    AccountId, Asset, BookHead, ClientOrderId, ExchangeLimits, LevelChange, MarketRules, OrderId, OrderView, Phase,
+    write_book,
+};
+use model::{Cause, Instrument, Price, Role, Side, UnixNanos, Volume, topic};
 
 use super::{Exchange, OutputTopic};
 use crate::book::NONE;
@@ -114,6 +117,27 @@ impl Exchange {
             bids: levels(Side::Buy),
             asks: levels(Side::Sell),
         })
+    }
+
+    /// Appends a book as a snapshot of the topic `book`, with the best `levels_max` of each side, and returns its
+    /// sequence. None, and nothing is appended, where the market is not listed.
+    pub fn write_book(&self, instrument: &Instrument, levels_max: usize, out: &mut Vec<u8>) -> Option<u64> {
+        let book = self.book(instrument, levels_max + 1)?;
+        let (sequence, checksum) = (book.sequence, book.checksum);
+        let complete = book.bids.len() <= levels_max && book.asks.len() <= levels_max;
+        let mut levels = Vec::with_capacity(book.bids.len() + book.asks.len());
+        for (side, all) in [(Side::Buy, &book.bids), (Side::Sell, &book.asks)] {
+            let best = all.iter().take(levels_max);
+            levels.extend(best.map(|(price, quantity)| LevelChange { side, price: *price, quantity: *quantity }));
+        }
+        let head = BookHead { instrument: *instrument, sequence, snapshot: true, complete, checksum };
+        write_book(&head, &levels, &self.cause(), self.clock(), out);
+        Some(sequence)
+    }
+
+    /// The last command that the state has in it: the cause of whatever is told of the state.
+    pub fn cause(&self) -> Cause {
+        Cause { topic: topic::name(topic::ORDERS), partition: 0, offset: self.applied().unwrap_or(0), index: 0 }
     }
 
     /// An account's balances, by asset in the order of their first listing.
