@@ -18,7 +18,7 @@ use listing::{ONE, amount, rules};
 mod listing;
 
 #[global_allocator]
-static MEMORY: matcher::memory::LargePages = matcher::memory::LargePages(std::alloc::System);
+static MEMORY: matcher::memory::LargePages<mimalloc::MiMalloc> = matcher::memory::LargePages(mimalloc::MiMalloc);
 
 const MARKETS: usize = 8;
 const BLOCK: usize = 1_000;

@@ -24,7 +24,7 @@ use listing::{ONE, amount, rules};
 mod listing;
 
 #[global_allocator]
-static MEMORY: matcher::memory::LargePages = matcher::memory::LargePages(std::alloc::System);
+static MEMORY: matcher::memory::LargePages<mimalloc::MiMalloc> = matcher::memory::LargePages(mimalloc::MiMalloc);
 
 const ACCOUNTS: u32 = 10_000;
 const MARKETS: usize = 8;

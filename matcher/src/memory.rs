@@ -9,7 +9,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 /// A large page of x86-64 and of most others, in bytes.
 const LARGE: usize = 2 << 20;
 
-/// An allocator, by default the system's, with a request for large pages for all that is at least one large page.
+/// An allocator, by default the system's, with a request for large pages for every table of at least one large page.
 ///
 /// ```
 /// #[global_allocator]
@@ -22,26 +22,37 @@ pub struct LargePages<A = System>(
     pub A,
 );
 
-/// The layout that the allocator is asked for: what is large begins at a large page.
+/// Whether this is a large table. Buffers of bytes are none: they come and go, and clearing two megabytes each time
+/// costs more than the pages save.
 #[inline]
-fn placed(layout: Layout) -> Layout {
-    if layout.size() < LARGE { layout } else { layout.align_to(LARGE).unwrap_or(layout) }
+const fn is_table(layout: Layout) -> bool {
+    layout.size() >= LARGE && layout.align() > 1
 }
 
+/// The layout that the allocator is asked for: a table begins at a large page.
+#[inline]
+fn placed(layout: Layout) -> Layout {
+    if is_table(layout) { layout.align_to(LARGE).unwrap_or(layout) } else { layout }
+}
+
+/// Says whether a range should lie in large pages. The advice stays with the addresses, so it has to be taken back
+/// before they serve for something else: small things strewn over large pages keep all of each.
 #[cfg(target_os = "linux")]
-fn advise(at: *mut u8, size: usize) {
-    // The number is part of the kernel's interface: <linux/mman.h>.
+fn advise(at: *mut u8, size: usize, large: bool) {
+    // The numbers are part of the kernel's interface: <linux/mman.h>.
     const MADV_HUGEPAGE: i32 = 14;
+    const MADV_NOHUGEPAGE: i32 = 15;
     unsafe extern "C" {
         fn madvise(at: *mut std::ffi::c_void, size: usize, advice: i32) -> i32;
     }
-    // SAFETY: the range was just given out and is ours. Advice changes no content; a kernel that does not take it
+    let advice = if large { MADV_HUGEPAGE } else { MADV_NOHUGEPAGE };
+    // SAFETY: the range was given out and is ours. Advice changes no content; a kernel that does not take it
     // leaves everything as it is, which is fine.
-    unsafe { madvise(at.cast(), size / LARGE * LARGE, MADV_HUGEPAGE) };
+    unsafe { madvise(at.cast(), size / LARGE * LARGE, advice) };
 }
 
 #[cfg(not(target_os = "linux"))]
-fn advise(_: *mut u8, _: usize) {}
+fn advise(_: *mut u8, _: usize, _: bool) {}
 
 // SAFETY: every call goes to the same allocator, each time with the same layout for the same memory, since
 // `placed` depends on the layout alone.
@@ -50,26 +61,29 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for LargePages<A> {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller keeps to the contract of `alloc`; a greater alignment is still a valid layout.
         let at = unsafe { self.0.alloc(placed(layout)) };
-        if layout.size() >= LARGE && !at.is_null() {
-            advise(at, layout.size());
+        if is_table(layout) && !at.is_null() {
+            advise(at, layout.size(), true);
         }
         at
     }
 
     #[inline]
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        if is_table(layout) {
+            advise(at, layout.size(), false);
+        }
         // SAFETY: `at` came from `alloc` or `realloc` below with this layout.
         unsafe { self.0.dealloc(at, placed(layout)) };
     }
 
     #[inline]
     unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        if layout.size() < LARGE && size < LARGE {
+        // SAFETY: the caller guarantees that the size fits the alignment.
+        let fresh = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
+        if !is_table(layout) && !is_table(fresh) {
             // SAFETY: neither is moved to a large page, so the layouts are the caller's own.
             return unsafe { self.0.realloc(at, layout, size) };
         }
-        // SAFETY: the caller guarantees that the size fits the alignment.
-        let fresh = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
         // SAFETY: as above; both ranges are at least as long as what is copied, and do not overlap.
         unsafe {
             let to = self.alloc(fresh);

@@ -114,6 +114,7 @@ async fn cancels_go_through_when_the_disk_is_full() {
     let disk = SmallDisk { left: Arc::new(AtomicI64::new(1 << 20)) };
     let config = EmbeddedConfig {
         sync: SyncPolicy::EveryBatch,
+        pack: false,
         reserve_bytes: 256 << 10,
         segment_bytes_min: 128 << 10,
         segment_bytes_max: 128 << 10,

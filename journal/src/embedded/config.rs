@@ -20,6 +20,8 @@ pub enum SyncPolicy {
 pub struct EmbeddedConfig {
     /// When records are made durable.
     pub sync: SyncPolicy,
+    /// Whether batches are packed on the disk, where that makes them smaller.
+    pub pack: bool,
     /// Bytes accepted and not yet acknowledged, at most; appenders wait beyond that.
     pub queue_bytes: usize,
     /// Bytes of recent records kept in memory for readers at the tail, over all partitions.
@@ -42,6 +44,7 @@ impl Default for EmbeddedConfig {
     fn default() -> Self {
         Self {
             sync: SyncPolicy::EveryBatch,
+            pack: true,
             queue_bytes: 16 << 20,
             cache_bytes: 32 << 20,
             reserve_bytes: 24 << 20,

@@ -20,7 +20,8 @@ const PAYLOAD_MAX: usize = Batch::BYTES_MAX + TABLE_ENTRY * Batch::RECORDS_MAX;
 
 const SEGMENT_MAGIC: [u8; 8] = *b"MILLRSEG";
 const FRAME_MAGIC: u32 = 0x4d52_4c46;
-const VERSION: u32 = 1;
+/// Version 1 had no packed payloads and is read as it is.
+const VERSION: u32 = 2;
 
 /// What a frame is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,8 +74,10 @@ pub(super) struct Frame {
     pub at_ms: u64,
     /// Bytes of payload.
     pub payload_len: u32,
-    /// CRC-32 of the payload.
+    /// CRC-32 of the payload, as it is stored.
     pub payload_crc: u32,
+    /// Bytes of the payload once unpacked; 0 where it is stored as it is.
+    pub unpacked_len: u32,
     /// Number of the partition within the log.
     pub partition: u32,
     /// Records.
@@ -147,6 +150,7 @@ impl Frame {
         head[48..52].copy_from_slice(&self.partition.to_le_bytes());
         head[52..56].copy_from_slice(&self.count.to_le_bytes());
         head[56..60].copy_from_slice(&self.kind.code().to_le_bytes());
+        head[60..64].copy_from_slice(&self.unpacked_len.to_le_bytes());
         let crc = seeded(seed, &head[8..]);
         head[4..8].copy_from_slice(&crc.to_le_bytes());
         out.extend_from_slice(&head);
@@ -170,8 +174,9 @@ impl Frame {
             payload_crc: u32_at(head, 44),
             partition: u32_at(head, 48),
             count: u32_at(head, 52),
+            unpacked_len: u32_at(head, 60),
         };
-        let sound = frame.payload_len as usize <= PAYLOAD_MAX
+        let sound = frame.payload_len.max(frame.unpacked_len) as usize <= PAYLOAD_MAX
             && frame.count as usize <= Batch::RECORDS_MAX
             && frame.base.checked_add(u64::from(frame.count)).is_some();
         sound.then_some(frame)
@@ -203,7 +208,7 @@ impl SegmentHeader {
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         let head = bytes.first_chunk::<48>()?;
         let sound = head[..8] == SEGMENT_MAGIC
-            && u32_at(head, 8) == VERSION
+            && (1..=VERSION).contains(&u32_at(head, 8))
             && crc32fast::hash(&head[..44]) == u32_at(head, 44);
         sound.then(|| Self {
             seal: u128::from_le_bytes(*head[12..].first_chunk().expect("36 bytes follow")),
@@ -266,6 +271,7 @@ mod tests {
             at_ms: 1_700_000_000_000,
             payload_len: payload.len() as u32,
             payload_crc: payload_crc(payload),
+            unpacked_len: 0,
             partition: 3,
             count: 2,
         }

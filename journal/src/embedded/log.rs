@@ -7,12 +7,14 @@ use std::sync::{Arc, Mutex, OnceLock, RwLock, mpsc};
 use std::thread::JoinHandle;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 
 use super::backup;
 use super::config::EmbeddedConfig;
 use super::disk::{Disk, RealDisk};
-use super::format::{payload_crc, segment_number};
+use super::format::segment_number;
 use super::identity::{IDENTITY_FILE, Identity};
+use super::pack::Stored;
 use super::partition::{PartitionState, lock};
 use super::queue::{AppendWork, Queue, Request, Work};
 use super::reader::Reader;
@@ -289,21 +291,23 @@ impl<D: Disk> Appender for EmbeddedAppender<D> {
         }
         let count = batch.len() as u32;
         let payload = batch.into_payload();
-        let crc = payload_crc(&payload);
         let memory = payload.capacity() + MEMORY_PER_BATCH;
+        let payload = Bytes::from(payload);
+        let stored = if self.shared.config.pack { Stored::packed(&payload) } else { Stored::plain(payload.clone()) };
+        let len = stored.bytes.len();
         let permits = self.shared.queue.admit(payload.len()).await?;
         // Nothing is awaited from here on, so a dropped call has accepted nothing.
         let ahead = self.shared.queue.unwritten.load(std::sync::atomic::Ordering::Relaxed);
         let keeps_reserve = self.priority == Priority::Normal;
-        let admitted = self.shared.room.admit(payload.len() as u64, ahead, keeps_reserve);
+        let admitted = self.shared.room.admit(len as u64, ahead, keeps_reserve);
         if let Err(refusal) = self.shared.check_writable().and(admitted) {
             self.shared.queue.release(permits);
             return Err(refusal);
         }
-        self.shared.queue.count_in(payload.len());
+        self.shared.queue.count_in(len);
         let (answer, ack) = Ack::pair();
         let (partition, failed) = (Arc::clone(&self.partition), Arc::clone(&self.failed));
-        let work = Work::Batch(AppendWork { partition, failed, count, memory, payload: payload.into(), crc });
+        let work = Work::Batch(AppendWork { partition, failed, count, payload, stored, memory });
         self.shared.queue.push(Request { work, permits, answer })?;
         Ok(ack)
     }

@@ -13,6 +13,7 @@ mod format;
 mod identity;
 mod index;
 mod log;
+mod pack;
 mod partition;
 mod queue;
 mod reader;

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::format::frame_len;
+use super::pack::Stored;
 use super::partition::{PartitionState, lock};
 use crate::error::LogError;
 use crate::log::{Offset, TopicSpec};
@@ -54,10 +55,10 @@ pub(super) struct AppendWork {
     pub count: u32,
     /// Records and their table.
     pub payload: Bytes,
+    /// The same for the disk.
+    pub stored: Stored,
     /// Bytes of memory that the payload takes.
     pub memory: usize,
-    /// Checksum of the payload.
-    pub crc: u32,
 }
 
 /// A frame that moves.
@@ -71,8 +72,8 @@ pub(super) struct CarryWork {
     pub count: u32,
     /// When it was written first.
     pub at_ms: u64,
-    /// Records and their table.
-    pub payload: Bytes,
+    /// Records and their table, as they are on the disk.
+    pub stored: Stored,
 }
 
 #[derive(Debug, Default)]

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::disk::{Disk, read_full};
 use super::format::{FRAME_HEADER, Frame, payload_crc, seed};
 use super::index::Stretch;
+use super::pack::{Stored, unpacked};
 use super::partition::{PartitionState, Recent, unpack};
 use super::queue::CarryWork;
 use super::segment::Segment;
@@ -18,6 +19,8 @@ use crate::log::{LogReader, Offset, Visibility};
 
 /// Bytes given at once from memory, about.
 const READ_BYTES: usize = 512 << 10;
+/// Bytes given at once from the disk, about: what is packed there may be many times as large.
+const GIVEN_BYTES: usize = 4 << 20;
 /// How often a read is tried again when the records moved to another segment meanwhile.
 const MOVES_MAX: u32 = 8;
 
@@ -166,7 +169,11 @@ pub(super) fn read_frames<D: Disk>(
                     base: frame.base,
                     count: frame.count,
                     at_ms: frame.at_ms,
-                    payload: bytes.slice_ref(payload),
+                    stored: Stored {
+                        bytes: bytes.slice_ref(payload),
+                        unpacked_len: frame.unpacked_len,
+                        crc: frame.payload_crc,
+                    },
                 });
             }
         }
@@ -194,8 +201,8 @@ fn parse(
     end: Offset,
     into: &mut Vec<Record>,
 ) -> Option<(usize, &'static str)> {
-    let (mut at, mut next) = (0, from);
-    while at < bytes.len() && next < end {
+    let (mut at, mut next, mut given) = (0, from, 0);
+    while at < bytes.len() && next < end && given < GIVEN_BYTES {
         let Some(frame) = Frame::decode(seed, &bytes[at..]) else {
             return Some((at, "no valid frame"));
         };
@@ -210,6 +217,10 @@ fn parse(
             if payload_crc(&payload) != frame.payload_crc {
                 return Some((at, "checksum of the records does not match"));
             }
+            let Some(payload) = unpacked(payload, frame.unpacked_len) else {
+                return Some((at, "records cannot be unpacked"));
+            };
+            given += payload.len();
             if !unpack(frame.base, frame.count, &payload, next, last, into) {
                 return Some((at, "table of the records makes no sense"));
             }

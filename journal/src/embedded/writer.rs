@@ -10,8 +10,9 @@ use bytes::Bytes;
 use super::catalog::encode_spec;
 use super::config::SyncPolicy;
 use super::disk::{Disk, write_all};
-use super::format::{FRAME_HEADER, Frame, Kind, SEGMENT_HEADER, SegmentHeader, frame_len, payload_crc, seed};
+use super::format::{FRAME_HEADER, Frame, Kind, SEGMENT_HEADER, SegmentHeader, frame_len, seed};
 use super::index::Place;
+use super::pack::Stored;
 use super::partition::{PartitionState, Recent};
 use super::queue::{Answer, AppendWork, CarryWork, Request, Work};
 use super::segment::{Segment, Tally, slack, usable};
@@ -101,7 +102,7 @@ impl<D: Disk> Writer<D> {
     fn stage(&mut self, request: Request, now_ms: u64) {
         let Request { work, permits, answer } = request;
         if let Work::Batch(append) = &work {
-            let bytes = frame_len(append.payload.len()) as u64;
+            let bytes = frame_len(append.stored.bytes.len()) as u64;
             self.shared.queue.unwritten.fetch_sub(bytes, Ordering::Relaxed);
         }
         if let Some(reason) = self.shared.poisoned() {
@@ -126,7 +127,7 @@ impl<D: Disk> Writer<D> {
     }
 
     fn stage_batch(&mut self, work: AppendWork, now_ms: u64) -> Result<Done, LogError> {
-        let AppendWork { partition, failed, count, payload, memory, crc } = work;
+        let AppendWork { partition, failed, count, payload, stored, memory } = work;
         if failed.load(Ordering::Relaxed) {
             return Err(LogError::AppenderFailed(partition.name.clone()));
         }
@@ -135,7 +136,7 @@ impl<D: Disk> Writer<D> {
             return Ok((Effect::None, (0, 0), base));
         }
         let head = Head { kind: Kind::Records, partition: partition.id, base, count, at_ms: now_ms };
-        let place = self.frame(head, &payload, crc).inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
+        let place = self.frame(head, &stored).inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
         partition.next.store(base + u64::from(count), Ordering::Relaxed);
         Ok((Effect::Records { partition, base, count, at_ms: now_ms, payload, memory }, place, base))
     }
@@ -162,9 +163,9 @@ impl<D: Disk> Writer<D> {
     }
 
     fn stage_carry(&mut self, carry: &CarryWork) -> Result<Done, LogError> {
-        let CarryWork { partition, base, count, at_ms, payload } = carry;
+        let CarryWork { partition, base, count, at_ms, stored } = carry;
         let head = Head { kind: Kind::Carried, partition: partition.id, base: *base, count: *count, at_ms: *at_ms };
-        let place = self.frame(head, payload, payload_crc(payload))?;
+        let place = self.frame(head, stored)?;
         let end = base + u64::from(*count);
         let effect = Effect::Carried { partition: Arc::clone(partition), base: *base, end, at_ms: *at_ms };
         Ok((effect, place, *base))
@@ -172,12 +173,12 @@ impl<D: Disk> Writer<D> {
 
     fn control(&mut self, kind: Kind, payload: &[u8], at_ms: u64) -> Result<(), LogError> {
         let head = Head { kind, partition: 0, base: 0, count: 0, at_ms };
-        self.frame(head, payload, payload_crc(payload)).map(|_| ())
+        self.frame(head, &Stored::plain(Bytes::copy_from_slice(payload))).map(|_| ())
     }
 
     /// Puts a frame into the buffer, in the next segment where this one has no room. Returns its place.
-    fn frame(&mut self, head: Head, payload: &[u8], crc: u32) -> Result<(u64, usize), LogError> {
-        let len = frame_len(payload.len());
+    fn frame(&mut self, head: Head, stored: &Stored) -> Result<(u64, usize), LogError> {
+        let len = frame_len(stored.bytes.len());
         // What frees room must still fit when records no longer do.
         let keeps_slack = matches!(head.kind, Kind::Records | Kind::Carried);
         let fits = |segment: &Arc<Segment<D::File>>| {
@@ -188,23 +189,24 @@ impl<D: Disk> Writer<D> {
             self.roll(len, head.at_ms)?;
         }
         let at = self.position.at + self.buffer.len() as u64;
-        self.encode(head, payload, crc);
+        self.encode(head, stored);
         Ok((at, len))
     }
 
-    fn encode(&mut self, head: Head, payload: &[u8], crc: u32) {
+    fn encode(&mut self, head: Head, stored: &Stored) {
         let frame = Frame {
             kind: head.kind,
             seq: self.position.seq,
             durable: self.shared.durable_seq.load(Ordering::Acquire),
             base: head.base,
             at_ms: head.at_ms,
-            payload_len: payload.len() as u32,
-            payload_crc: crc,
+            payload_len: stored.bytes.len() as u32,
+            payload_crc: stored.crc,
+            unpacked_len: stored.unpacked_len,
             partition: head.partition,
             count: head.count,
         };
-        frame.encode(self.seed, payload, &mut self.buffer);
+        frame.encode(self.seed, &stored.bytes, &mut self.buffer);
         self.position.seq += 1;
     }
 
@@ -238,8 +240,7 @@ impl<D: Disk> Writer<D> {
         header.encode(&mut self.buffer);
         self.position.segment = Some(segment);
         let head = Head { kind: Kind::Checkpoint, partition: 0, base: 0, count: 0, at_ms: now_ms };
-        let crc = payload_crc(&checkpoint);
-        self.encode(head, &checkpoint, crc);
+        self.encode(head, &Stored::plain(checkpoint.into()));
         Ok(())
     }
 
@@ -347,7 +348,7 @@ impl<D: Disk> Writer<D> {
         self.shared.syncer.force();
         if self.shared.poisoned().is_none() && self.position.at + FRAME_HEADER as u64 <= segment.capacity {
             let head = Head { kind: Kind::Seal, partition: 0, base: 0, count: 0, at_ms: now_ms() };
-            self.encode(head, &[], payload_crc(&[]));
+            self.encode(head, &Stored::plain(Bytes::new()));
             self.flush();
         }
     }
