@@ -15,6 +15,10 @@ use std::time::Duration;
 
 use clients::{Load, Pace};
 
+/// The program's own.
+#[global_allocator]
+static MEMORY: matcher::memory::LargePages<mimalloc::MiMalloc> = matcher::memory::LargePages(mimalloc::MiMalloc);
+
 const RUNS: usize = 3;
 
 fn main() -> anyhow::Result<()> {

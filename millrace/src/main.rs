@@ -27,14 +27,14 @@ static MEMORY: matcher::memory::LargePages<mimalloc::MiMalloc> = matcher::memory
 fn main() -> ExitCode {
     // Both of rustls' providers are linked; this one is meant.
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
-        eprintln!("error: another TLS provider was installed first");
+        terminal::say!("error: another TLS provider was installed first");
         return ExitCode::FAILURE;
     }
     match run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Causes in one line; a list of mistakes brings its own lines.
-            eprintln!("error: {}", format!("{error:#}").trim_end());
+            terminal::say!("error: {}", format!("{error:#}").trim_end());
             ExitCode::FAILURE
         }
     }

@@ -13,34 +13,48 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{BackEnd, Pipeline};
 use crate::pipeline::Running;
 
+/// Writes a line to standard error. Whoever read it may be gone: that is no reason to stop, nor to be unable to.
+macro_rules! say {
+    ($($part:tt)*) => {
+        $crate::terminal::write_line(format_args!($($part)*))
+    };
+}
+pub(crate) use say;
+
+/// What [`say`] does.
+pub(crate) fn write_line(line: std::fmt::Arguments<'_>) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
 /// How often the lines are drawn anew.
 const DRAW_EVERY: Duration = Duration::from_millis(250);
 
 /// Says what is where.
 pub(crate) fn greet(pipeline: &Pipeline, file: &Path, running: &Running) {
-    eprintln!("millrace {} runs {}", env!("CARGO_PKG_VERSION"), file.display());
+    say!("millrace {} runs {}", env!("CARGO_PKG_VERSION"), file.display());
     for venue in &running.simulated {
-        eprintln!("  simulated venue  {venue}");
+        say!("  simulated venue  {venue}");
     }
     let log = match &pipeline.log.back_end {
         BackEnd::Embedded { .. } => format!("embedded, {}", pipeline.data_dir.join("log").display()),
         BackEnd::Fluvio { endpoint } => format!("Fluvio, {endpoint}"),
     };
-    eprintln!("  log              {log}");
+    say!("  log              {log}");
     // A Redis address may hold a password.
-    eprintln!("  cache            {}", if pipeline.cache.redis.is_some() { "Redis" } else { "memory" });
+    say!("  cache            {}", if pipeline.cache.redis.is_some() { "Redis" } else { "memory" });
     if let Some(place) = &pipeline.lake.place {
-        eprintln!("  lake             {place}");
+        say!("  lake             {place}");
     }
     if let Some(address) = running.address {
-        eprintln!("  live page        http://{address}/");
-        eprintln!("  prices           http://{address}/prices   and /prices/BTCUSDT");
-        eprintln!("  API              http://{address}/docs     health and metrics: /healthz, /metrics");
+        say!("  live page        http://{address}/");
+        say!("  prices           http://{address}/prices   and /prices/BTCUSDT");
+        say!("  API              http://{address}/docs     health and metrics: /healthz, /metrics");
     }
     if let Some(path) = &running.trader_key {
-        eprintln!("  trade with       X-Api-Key from {} (account 1)", path.display());
+        say!("  trade with       X-Api-Key from {} (account 1)", path.display());
     }
-    eprintln!("Ctrl-C stops it.");
+    say!("Ctrl-C stops it.");
 }
 
 /// Shows the newest price of each instrument: lines that change on a terminal; else each instrument's first
@@ -61,7 +75,7 @@ pub(crate) async fn follow(
             None => {
                 for cached in prices {
                     if waiting.remove(&cached.instrument()) {
-                        eprintln!("first price: {}", line(cached.price()));
+                        say!("first price: {}", line(cached.price()));
                     }
                 }
                 if waiting.is_empty() {

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::ReplayArgs;
 use crate::config::{BackEnd, LogSettings, Pipeline};
+use crate::terminal::say;
 use crate::{telemetry, topics};
 
 /// Replays, waits until the last tick is folded, and says what came out.
@@ -78,7 +79,7 @@ pub(crate) async fn run(args: &ReplayArgs) -> anyhow::Result<()> {
     let report = match result {
         Ok(progress) => Some(report(&*log, &progress, begun.elapsed(), &data_dir).await?),
         Err(error) => {
-            eprintln!("error: {error:#}");
+            say!("error: {error:#}");
             None
         }
     };

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::{Stage, UpArgs};
 use crate::config::{BackEnd, Pipeline};
 use crate::pipeline::{Running, Stages};
+use crate::terminal::say;
 use crate::{telemetry, terminal};
 
 /// Runs the whole pipeline.
@@ -63,7 +64,7 @@ async fn run(pipeline: &Pipeline, file: &Path, stages: Stages, live: bool) -> an
     stop.cancel();
     shown.await?;
     result?;
-    eprintln!("stopped cleanly; the next start continues from {}", pipeline.data_dir.display());
+    say!("stopped cleanly; the next start continues from {}", pipeline.data_dir.display());
     Ok(())
 }
 
@@ -78,10 +79,10 @@ fn stop_on_signal(stop: CancellationToken) -> anyhow::Result<()> {
                 _ = terminate.recv() => {}
             }
             if stop.is_cancelled() {
-                eprintln!("stopped at once; what was acknowledged is in the log");
+                say!("stopped at once; what was acknowledged is in the log");
                 std::process::exit(130);
             }
-            eprintln!("stopping; press again to end at once");
+            say!("stopping; press again to end at once");
             stop.cancel();
         }
     });

@@ -42,6 +42,14 @@ fn prices_form_and_survive_backup_restart_and_restore() {
 }
 
 #[test]
+fn it_works_and_stops_when_nobody_hears_what_it_says() {
+    let place = Place::new("");
+    let running = place.up_unheard();
+    running.wait_for("/prices", |text| text.contains("BTCUSDT"));
+    assert!(running.interrupt(), "it ends in good order");
+}
+
+#[test]
 fn a_capture_replays_through_the_whole_pipeline() {
     let captures =
         std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/captures/binance-spot-2024-08-08");

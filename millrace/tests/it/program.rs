@@ -66,6 +66,13 @@ impl Place {
         self.start(&["up"]).answering()
     }
 
+    /// Starts the program with a standard error that breaks, and waits until it answers.
+    pub(crate) fn up_unheard(&self) -> Running {
+        let mut child = command(self.dir.path(), &["up"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stderr.take());
+        Running { child, base: format!("http://127.0.0.1:{}", self.api) }.answering()
+    }
+
     /// Starts one stage.
     pub(crate) fn stage(&self, name: &str) -> Running {
         self.start(&["run", name])
