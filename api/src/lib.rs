@@ -3,6 +3,7 @@
 //! [`Server`] holds the port and serves; [`Deps`] are the log, the cache and what reports health. Prices are
 //! rendered once when they are published, never per request or per client.
 
+mod audit;
 mod catalog;
 mod clock;
 mod config;

@@ -10,12 +10,16 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use utoipa::ToSchema;
 
+use crate::audit::{Code, Command};
+
 /// An answer that is an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Problem {
     status: StatusCode,
     error: ErrorDetail,
     retry_after_s: Option<u32>,
+    /// Offset of the command that was refused, where there was one.
+    command: Option<u64>,
 }
 
 /// The body of every error.
@@ -37,7 +41,7 @@ pub(crate) struct ErrorDetail {
 
 impl Problem {
     pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, error: ErrorDetail { code, message: message.into() }, retry_after_s: None }
+        Self { status, error: ErrorDetail { code, message: message.into() }, retry_after_s: None, command: None }
     }
 
     pub(crate) fn bad_request(code: &'static str, message: impl Into<String>) -> Self {
@@ -52,6 +56,22 @@ impl Problem {
     pub(crate) fn retry_after(mut self, seconds: u32) -> Self {
         self.retry_after_s = Some(seconds);
         self
+    }
+
+    /// Says which command was refused.
+    pub(crate) const fn of_command(mut self, offset: u64) -> Self {
+        self.command = Some(offset);
+        self
+    }
+
+    /// Offset of the command that was refused, where there was one.
+    pub(crate) const fn command(&self) -> Option<u64> {
+        self.command
+    }
+
+    /// The word for programs.
+    pub(crate) const fn code(&self) -> &'static str {
+        self.error.code
     }
 
     /// The status that HTTP gives it.
@@ -76,10 +96,14 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let retry_after = self.retry_after_s;
+        let (retry_after, code, command) = (self.retry_after_s, self.error.code, self.command);
         let mut response = (self.status, Json(ErrorBody { error: self.error })).into_response();
         if let Some(seconds) = retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response.extensions_mut().insert(Code(code));
+        if let Some(offset) = command {
+            response.extensions_mut().insert(Command(offset));
         }
         response
     }

@@ -22,6 +22,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::{self, Audit, Call};
 use crate::config::ApiConfig;
 use crate::error::ApiError;
 use crate::origin;
@@ -92,7 +93,10 @@ impl Server {
         let routes = routes::all(&self.config.limits);
         let openapi = Bytes::from(routes.openapi());
         let stop = cancel.child_token();
-        let state: Shared = Arc::new(State::new(self.config, self.deps, stop.clone(), openapi));
+        let (audit, calls) = Audit::new();
+        let state: Shared = Arc::new(State::new(self.config, self.deps, audit, stop.clone(), openapi));
+        let all_answered = CancellationToken::new();
+        let audited = tokio::spawn(audit::write(calls, Arc::clone(&state.deps.log), all_answered.clone()));
         state.register_health();
         state.hub.start(&state.deps.log, &stop);
         if let Ok(desk) = state.desk() {
@@ -105,6 +109,10 @@ impl Server {
         state.tasks.close();
         if tokio::time::timeout(state.config.limits.stop_within, state.tasks.wait()).await.is_err() {
             tracing::warn!(connections = state.tasks.len(), "connections cut off: they took too long to finish");
+        }
+        all_answered.cancel();
+        if tokio::time::timeout(state.config.limits.stop_within, audited).await.is_err() {
+            tracing::error!("records of the last calls are lost: the log took too long");
         }
     }
 }
@@ -200,7 +208,14 @@ async fn answer(state: &Shared, router: &Router, request: Request<Incoming>) -> 
         .and_then(|()| check_length(request.headers(), state.config.limits.body_bytes_max));
     match refused {
         Err(problem) => Ok(problem.into_response()),
-        Ok(()) => TowerToHyperService::new(router.clone()).call(request).await,
+        Ok(()) => {
+            let call = audit::may_change(request.method()).then(|| Call::of(state, &request));
+            let response = TowerToHyperService::new(router.clone()).call(request).await?;
+            if let Some(call) = call {
+                call.answered(&response).await;
+            }
+            Ok(response)
+        }
     }
 }
 

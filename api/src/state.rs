@@ -10,6 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::audit::Audit;
 use crate::catalog::{AssetIndex, Catalog};
 use crate::config::ApiConfig;
 use crate::exchange::{Desk, ExchangeDeps};
@@ -46,6 +47,7 @@ pub(crate) struct State {
     pub(crate) deps: Deps,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) hub: Arc<Hub>,
+    pub(crate) audit: Audit,
     /// Fires when the server stops: streams end.
     pub(crate) cancel: CancellationToken,
     /// The tasks that a stop waits for.
@@ -68,7 +70,7 @@ pub(crate) struct StreamPlace {
 }
 
 impl State {
-    pub(crate) fn new(config: ApiConfig, deps: Deps, cancel: CancellationToken, openapi: Bytes) -> Self {
+    pub(crate) fn new(config: ApiConfig, deps: Deps, audit: Audit, cancel: CancellationToken, openapi: Bytes) -> Self {
         let catalog = Arc::new(Catalog::new(&config.instruments));
         let gateway = deps.exchange.as_ref().map(|exchange| &exchange.gateway);
         let hub = Arc::new(Hub::new(Arc::clone(&catalog), &config, gateway));
@@ -78,6 +80,7 @@ impl State {
             desk: deps.exchange.as_ref().map(|exchange| Desk::new(exchange, &config.limits)),
             catalog,
             hub,
+            audit,
             config,
             deps,
             cancel,

@@ -50,9 +50,9 @@ pub(crate) enum Command {
     Replay(ReplayArgs),
     /// Rewrites closed hours and dates of the lake into fewer files, sorted by symbol and time
     Compact(TablesArgs),
-    /// Deletes files that have long been out of their table
+    /// Deletes files that have long been out of their table, and what has expired of the tables' logs
     Vacuum {
-        /// How long a file is kept after it left its table, at least 1m
+        /// How long a file is kept after it left its table, 1m to 7d
         #[arg(long, default_value = "1d", value_parser = keep)]
         keep: Duration,
         #[command(flatten)]
@@ -100,7 +100,8 @@ pub(crate) struct FileArgs {
 
 /// How long a vacuum keeps files.
 fn keep(text: &str) -> Result<Duration, String> {
-    duration(Duration::from_secs(60)..=Duration::from_secs(365 * 86_400))(text)
+    // A table remembers what left it for a week.
+    duration(Duration::from_secs(60)..=Duration::from_secs(7 * 86_400))(text)
 }
 
 #[derive(Debug, Clone, Args)]

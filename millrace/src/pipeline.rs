@@ -234,15 +234,7 @@ impl Running {
         let Some(place) = &pipeline.lake.place else { return Ok(()) };
         let lake = Lake::open(place).await.with_context(|| format!("the lake at {place} cannot be opened"))?;
         self.lake = Some(lake.clone());
-        // No correction of a candle comes later than this after its end.
-        let settles = pipeline
-            .prices
-            .priced()
-            .iter()
-            .map(|priced| priced.rules.allowed_lateness_ns.saturating_add(priced.rules.idle_after_ns));
-        let settle_ns = settles.max().unwrap_or_default();
-        let config = SinkConfig { roll: pipeline.lake.roll, settle_ns, ..SinkConfig::default() };
-        let sink = Sink::start(Arc::clone(&self.log), lake, config, self.stop.clone())?;
+        let sink = Sink::start(Arc::clone(&self.log), lake, sink_config(pipeline), self.stop.clone())?;
         health::watch_sink(health, &sink);
         if let Some(every) = pipeline.lake.compact_every {
             let config = TendConfig { every, ..TendConfig::default() };
@@ -295,6 +287,18 @@ impl Running {
         let closed = self.log.close().await;
         result.and(closed.map_err(Into::into))
     }
+}
+
+/// How a pipeline's records land.
+pub(crate) fn sink_config(pipeline: &Pipeline) -> SinkConfig {
+    // No correction of a candle comes later than this after its end.
+    let settles = pipeline
+        .prices
+        .priced()
+        .iter()
+        .map(|priced| priced.rules.allowed_lateness_ns.saturating_add(priced.rules.idle_after_ns));
+    let settle_ns = settles.max().unwrap_or_default();
+    SinkConfig { roll: pipeline.lake.roll, settle_ns, ..SinkConfig::default() }
 }
 
 /// The cache of a pipeline. A Redis server need not be there yet.

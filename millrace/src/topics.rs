@@ -76,6 +76,7 @@ fn specs(settings: &LogSettings) -> Vec<TopicSpec> {
         (topic::PRICES, settings.partitions, fast),
         (topic::CANDLES, settings.partitions, slow),
         (topic::CONTROL, 1, slow),
+        (topic::AUDIT, 1, slow),
         (topic::DEAD_LETTERS, 1, slow),
         (topic::ORDERS, 1, fast),
         (topic::EXECUTIONS, settings.partitions, fast),

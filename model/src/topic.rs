@@ -23,6 +23,8 @@ pub const INSTRUMENTS: &str = "instruments";
 pub const TRADES: &str = "trades";
 /// Level deltas of our own book. Key: instrument.
 pub const BOOK: &str = "book";
+/// Who called what, and the outcome. Key: actor.
+pub const AUDIT: &str = "audit";
 /// What could not be used, and why. Key: source.
 pub const DEAD_LETTERS: &str = "dead-letters";
 

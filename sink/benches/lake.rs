@@ -1,6 +1,7 @@
-//! Parquet encoding beside pyarrow's, topic to committed Parquet, memory at a steady rate, commit to visible.
+//! Parquet encoding beside pyarrow's, topic to committed Parquet, memory at a steady rate, commit to visible in a
+//! directory and in S3.
 //!
-//! `cargo xtask bench lake [encode|land|steady] [ROWS]`. Processor time is this process' own
+//! `cargo xtask bench lake [encode|land|steady|visible] [ROWS]`. Processor time is this process' own
 //! (`/proc/self/schedstat` of every thread); pyarrow's is its process'.
 
 use std::path::Path;
@@ -18,6 +19,10 @@ use sink::land::{Files, Roll, Sink, SinkConfig};
 use sink::tables::{Rows, Table};
 use tokio_util::sync::CancellationToken;
 
+#[allow(clippy::unwrap_used, reason = "shared with the tests")]
+#[path = "../tests/it/seaweed.rs"]
+mod seaweed;
+
 const RUNS: usize = 5;
 const START: i64 = 1_795_651_200_000_000_000;
 
@@ -34,6 +39,9 @@ fn main() -> Result<()> {
     }
     if matches!(mode, "all" | "steady") {
         runtime.block_on(steady())?;
+    }
+    if matches!(mode, "all" | "visible") {
+        runtime.block_on(visible_everywhere())?;
     }
     Ok(())
 }
@@ -203,40 +211,22 @@ fn resident_mib() -> Result<f64> {
     Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? / 1_024.0)
 }
 
-/// 50,000 records a second for half a minute, default rolling.
+/// 50,000 records a second with default rolling, for two files.
 async fn steady() -> Result<()> {
     const PER_SECOND: u64 = 50_000;
     let folder = tempfile::tempdir()?;
     let log = filled(&folder.path().join("log"), 0).await?;
     let lake = Lake::open(&Place::Directory(folder.path().join("lake"))).await?;
-    let other = Lake::open(lake.place()).await?;
     let stop = CancellationToken::new();
-    let roll = Roll { age: Duration::from_secs(10), ..Roll::default() };
-    let config = SinkConfig { roll, tables: vec![Table::Trades], ..SinkConfig::default() };
+    let config = SinkConfig { tables: vec![Table::Trades], ..SinkConfig::default() };
     let before = resident_mib()?;
     let sink = Sink::start(Arc::clone(&log), lake.clone(), config, stop.clone())?;
-    let seen = tokio::spawn(async move {
-        // How long after this process knows of a commit another reader's look shows it.
-        let mut known = lake.known(Table::Trades);
-        let mut lags = Vec::new();
-        while known.changed().await.is_ok() {
-            let (version, begun) = (known.borrow_and_update().version, Instant::now());
-            while other.snapshot(Table::Trades).await.is_ok_and(|snapshot| snapshot.version < version) {
-                tokio::task::yield_now().await;
-            }
-            lags.push(begun.elapsed().as_secs_f64() * 1e3);
-            if lags.len() == 3 {
-                break;
-            }
-        }
-        lags
-    });
     let mut appender = log.appender(&Partition::new(topic::TRADES, 0), Priority::Normal).await?;
     let mut random = fastrand::Rng::with_seed(2);
     let mut prices = std::array::from_fn(|at| 100_000_000 * (at as i64 + 1) * 37);
     let mut most: f64 = 0.0;
-    let (mut number, begun) = (0, Instant::now());
-    while begun.elapsed() < Duration::from_secs(32) {
+    let (mut number, begun, cpu_before) = (0, Instant::now(), cpu()?);
+    while begun.elapsed() < Duration::from_secs(45) {
         let mut batch = Batch::new();
         for _ in 0..PER_SECOND / 50 {
             batch.push_with(b"", |out| trade(&mut random, &mut prices, number, out));
@@ -247,16 +237,71 @@ async fn steady() -> Result<()> {
         let due = Duration::from_secs_f64(number as f64 / PER_SECOND as f64);
         tokio::time::sleep(due.saturating_sub(begun.elapsed())).await;
     }
+    let (took, used) = (begun.elapsed().as_secs_f64(), cpu()? - cpu_before);
+    let landed = lake.known(Table::Trades).borrow().rows();
+    ensure!(landed > 0, "nothing has landed in {took:.0} s");
     stop.cancel();
     sink.join().await?;
-    let lags = seen.await?;
     println!(
-        "memory at {PER_SECOND} records/s       {most:>10.0} MiB resident at most, log and writer included ({before:.0} MiB before)"
+        "memory at {:.0} records/s       {most:>10.0} MiB resident at most, log and writer included ({before:.0} MiB before)",
+        number as f64 / took
     );
     println!(
-        "commit to visible elsewhere    {:>10.2} ms, the worst of {}",
-        lags.iter().copied().fold(0.0, f64::max),
-        lags.len()
+        "processors at that rate        {:>10.2}, log and writer included; {landed} rows landed meanwhile",
+        used.as_secs_f64() / took
+    );
+    Ok(())
+}
+
+async fn visible_everywhere() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    visible("in a directory", &folder.path().join("log"), &Place::Directory(folder.path().join("lake"))).await?;
+    let Some(server) = seaweed::Seaweed::start() else { return Ok(()) };
+    let place = server.place();
+    server.answering(&Lake::open(&place).await?).await;
+    visible("in S3 (SeaweedFS)", &folder.path().join("log-s3"), &place).await
+}
+
+/// A thousand trades at a time, each a file and a commit: how long until a reader with a view of its own has them.
+async fn visible(what: &str, log: &Path, place: &Place) -> Result<()> {
+    const COMMITS: u64 = 100;
+    const ROWS: u64 = 1_000;
+    let log = filled(log, 0).await?;
+    let (lake, reader) = (Lake::open(place).await?, Lake::open(place).await?);
+    let stop = CancellationToken::new();
+    let roll = Roll { rows: ROWS, ..Roll::default() };
+    let config = SinkConfig { roll, tables: vec![Table::Trades], ..SinkConfig::default() };
+    let sink = Sink::start(Arc::clone(&log), lake.clone(), config, stop.clone())?;
+    let mut known = lake.known(Table::Trades);
+    known.wait_for(|snapshot| snapshot.version.is_some()).await.context("the sink ended")?;
+    let mut appender = log.appender(&Partition::new(topic::TRADES, 0), Priority::Normal).await?;
+    let records = trades(COMMITS * ROWS);
+    let (mut after_commit, mut after_append) = (Vec::new(), Vec::new());
+    for (at, part) in (1..).zip(records.chunks(ROWS as usize)) {
+        let mut batch = Batch::new();
+        part.iter().for_each(|record| batch.push(b"", record));
+        let begun = Instant::now();
+        appender.append(batch).await?.await?;
+        known.wait_for(|snapshot| snapshot.next(log.incarnation(), 0) == at * ROWS).await.context("the sink ended")?;
+        let committed = Instant::now();
+        while reader.snapshot(Table::Trades).await?.next(log.incarnation(), 0) < at * ROWS {
+            tokio::task::yield_now().await;
+        }
+        after_commit.push(committed.elapsed().as_secs_f64() * 1e3);
+        after_append.push(begun.elapsed().as_secs_f64() * 1e3);
+    }
+    stop.cancel();
+    sink.join().await?;
+    let worst = |values: &[f64]| values.iter().copied().fold(0.0, f64::max);
+    println!(
+        "commit to visible elsewhere    {:>10.2} ms, the worst of {COMMITS} {:.2} ms, {what}",
+        median(after_commit.clone()),
+        worst(&after_commit)
+    );
+    println!(
+        "appended to visible elsewhere  {:>10.2} ms, the worst {:.2} ms: read, encoded, uploaded, committed, {what}",
+        median(after_append.clone()),
+        worst(&after_append)
     );
     Ok(())
 }

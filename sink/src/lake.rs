@@ -11,8 +11,8 @@ use tokio::sync::{Mutex, watch};
 
 use crate::delta::Format;
 use crate::delta::{
-    Action, Add, CommitInfo, Committed, DeltaLog, MetaData, Protocol, State, TAG_LEVEL, TAG_LOG, date_text,
-    schema_string,
+    Action, Add, CommitInfo, Committed, DeltaLog, Entry, MetaData, OUR_LOG_KEPT, Protocol, State, TAG_LEVEL, TAG_LOG,
+    date_text, expired, log_kept, removals_kept, schema_string,
 };
 pub use crate::delta::{ColumnStats, DataFile, Stat};
 use crate::encode::Encoded;
@@ -335,7 +335,7 @@ impl Lake {
                 format: Format { provider: "parquet".to_owned(), options: BTreeMap::new() },
                 schema_string: schema_string(&table.schema()),
                 partition_columns: vec![DATE.to_owned()],
-                configuration: BTreeMap::new(),
+                configuration: BTreeMap::from([(OUR_LOG_KEPT.0.to_owned(), OUR_LOG_KEPT.1.to_owned())]),
                 created_time: Some(now_ms()),
             };
             let actions =
@@ -348,6 +348,11 @@ impl Lake {
     /// Makes `actions` the given version of the table. On an error it is not known whether they are.
     pub(crate) async fn commit(&self, table: Table, version: u64, actions: &[Action]) -> Result<Committed, LakeError> {
         let slot = &self.slots[table as usize];
+        // Versions of long ago may have been cleaned up: one of them made anew would be read by nobody.
+        let stale = slot.state.lock().await.as_ref().is_some_and(|state| state.is_stale(now_ms()));
+        if stale && self.snapshot(table).await?.version.map_or(0, |newest| newest + 1) != version {
+            return Ok(Committed::Taken);
+        }
         // Nobody who looks at the table waits for this.
         let committed = slot.log.commit(version, actions).await?;
         if matches!(committed, Committed::Taken) {
@@ -356,11 +361,16 @@ impl Lake {
         let mut state = slot.state.lock().await;
         if state.as_ref().map_or(version == 0, |state| state.version + 1 == version) {
             let mut next = state.take().unwrap_or_else(|| State::new(table.name(), table.schema()));
-            next.apply(version, actions).map_err(LakeError::unusable)?;
+            next.apply(version, actions);
+            next.looked_ms = now_ms();
             slot.latest.send_replace(Arc::new(Snapshot::of(table, &next)));
             *state = Some(next);
         }
         let due = version > 0 && version.is_multiple_of(CHECKPOINT_EVERY);
+        if let Some(state) = state.as_mut().filter(|_| due) {
+            let kept = i64::try_from(removals_kept(state.configuration()).as_millis()).unwrap_or(i64::MAX);
+            state.forget_removed(now_ms().saturating_sub(kept));
+        }
         let whole = state.as_ref().filter(|state| due && state.version == version).cloned();
         drop(state);
         if let Some(whole) = whole
@@ -370,6 +380,18 @@ impl Lake {
             tracing::warn!(%table, version, %error, "no checkpoint was written");
         }
         Ok(committed)
+    }
+
+    /// Deletes those of the table's log entries that are older than its retention and behind a checkpoint. Says how
+    /// many went.
+    pub(crate) async fn clean_up(&self, table: Table, entries: &[Entry]) -> Result<usize, LakeError> {
+        let slot = &self.slots[table as usize];
+        let kept = slot.state.lock().await.as_ref().and_then(|state| log_kept(state.configuration()));
+        let Some(kept) = kept.and_then(|kept| i64::try_from(kept.as_millis()).ok()) else { return Ok(0) };
+        match expired(entries, now_ms().saturating_sub(kept)) {
+            Some(expired) => slot.log.clean_up(&expired).await,
+            None => Ok(0),
+        }
     }
 
     /// Whether the commit with this id is among the newest ones that are known.
@@ -393,6 +415,9 @@ pub(crate) fn uuid_text() -> String {
     let text = format!("{value:032x}");
     format!("{}-{}-{}-{}-{}", &text[..8], &text[8..12], &text[12..16], &text[16..20], &text[20..])
 }
+
+#[cfg(test)]
+mod cleaned;
 
 #[cfg(test)]
 mod tests {

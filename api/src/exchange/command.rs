@@ -101,7 +101,7 @@ impl Sent {
     pub(crate) async fn reply(self) -> Result<Reply, Problem> {
         let answer: Answer = self.receipt.answer(self.within).await.map_err(unanswered)?;
         match answering(&answer.executions) {
-            Some(first) if first.kind == ExecutionKind::Rejected => Err(rejected(first)),
+            Some(first) if first.kind == ExecutionKind::Rejected => Err(rejected(first).of_command(answer.offset)),
             Some(_) => Ok(Outcome::of(answer, self.shape)),
             None => Err(unanswered(GatewayError::Unknown("the exchange gave no execution".to_owned()))),
         }

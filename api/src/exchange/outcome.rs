@@ -8,6 +8,8 @@ use model::exchange::{CommandBody, Execution, ExecutionKind, Fill, OrderView, Re
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::audit::Command;
+
 /// How an order stands after the command. A rejected command is an error, with the reason as its code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -116,21 +118,26 @@ pub(crate) enum Outcome {
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
     pub(crate) outcome: Outcome,
+    /// Offset of the command in `orders`.
+    pub(crate) command: u64,
 }
 
 impl IntoResponse for Reply {
     fn into_response(self) -> Response {
-        (self.status, Json(self.outcome)).into_response()
+        let mut response = (self.status, Json(self.outcome)).into_response();
+        response.extensions_mut().insert(Command(self.command));
+        response
     }
 }
 
 impl Outcome {
     pub(super) fn of(answer: Answer, shape: Shape) -> Reply {
+        let command = answer.offset;
         let outcome = match shape.about {
             About::Order => Self::Order(OrderOutcome::of(answer)),
             about => Self::Done(Done::of(answer, about == About::Orders)),
         };
-        Reply { status: shape.status, outcome }
+        Reply { status: shape.status, outcome, command }
     }
 }
 

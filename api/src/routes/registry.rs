@@ -11,6 +11,7 @@ use metrics::Counter;
 use utoipa::openapi::{OpenApi, PathItem};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter, UtoipaMethodRouterExt};
 
+use crate::audit;
 use crate::problem::Problem;
 use crate::state::Shared;
 
@@ -59,6 +60,7 @@ pub(crate) struct Routes {
 
 /// What happens around every request of one route.
 struct Guard {
+    route: Arc<str>,
     timeout: Option<Duration>,
     /// By first digit of the status.
     answers: [Counter; 5],
@@ -79,7 +81,7 @@ impl Routes {
         let timeout = (kind == Kind::Answer).then_some(self.timeout);
         let answers = ["1xx", "2xx", "3xx", "4xx", "5xx"]
             .map(|class| metrics::counter!("millrace_api_answers_total", "route" => label.clone(), "status" => class));
-        let guard = Arc::new(Guard { timeout, answers });
+        let guard = Arc::new(Guard { route: label.into(), timeout, answers });
         let guarded = handler.layer(from_fn(move |request, next| {
             let guard = Arc::clone(&guard);
             async move { guard.pass(request, next).await }
@@ -96,7 +98,8 @@ impl Routes {
 
 impl Guard {
     async fn pass(&self, request: Request, next: Next) -> Response {
-        let response = match self.timeout {
+        let changes = audit::may_change(request.method());
+        let mut response = match self.timeout {
             None => next.run(request).await,
             Some(timeout) => match tokio::time::timeout(timeout, next.run(request)).await {
                 Ok(response) => response,
@@ -108,6 +111,9 @@ impl Guard {
         };
         let class = usize::from(response.status().as_u16() / 100);
         self.answers[class.clamp(1, 5) - 1].increment(1);
+        if changes {
+            response.extensions_mut().insert(audit::Route(Arc::clone(&self.route)));
+        }
         response
     }
 }

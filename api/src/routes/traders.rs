@@ -26,6 +26,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use super::trader_words::{self, Watch, Word, answer, done, followed};
+use crate::audit::Call;
 use crate::exchange::{Ask, Caller, Following, HEADER, Sent, Step};
 use crate::link::{self, Heard, Leave, Link, Upgrade};
 use crate::problem::{ErrorBody, Problem};
@@ -241,7 +242,10 @@ impl Trader {
             }
             Word::Command(ask) => match ask(&caller) {
                 Ok(ask) => self.command(name, ask).await,
-                Err(problem) => self.tell(name, Err(problem)).await,
+                Err(problem) => {
+                    Call::operation(&caller, name.op).refused(&problem).await;
+                    self.tell(name, Err(problem)).await
+                }
             },
             Word::Watch(watch) => self.watch(name, &caller, watch).await,
             Word::Subscribe { channel, after } => {
@@ -289,6 +293,7 @@ impl Trader {
     fn submit(&mut self, name: Name, ask: Ask) -> bool {
         let Some(caller) = &self.caller else { return false };
         self.lane = ask.lane();
+        let call = Call::operation(caller, name.op);
         let sent = caller.send(ask);
         let ok = sent.is_ok();
         self.answers.push(Box::pin(async move {
@@ -296,6 +301,10 @@ impl Trader {
                 Ok(sent) => sent.reply().await,
                 Err(problem) => Err(problem),
             };
+            match &outcome {
+                Ok(reply) => call.done(reply).await,
+                Err(problem) => call.refused(problem).await,
+            }
             answer(name.op, name.id.as_deref(), outcome.map(trader_words::Data::from))
         }));
         ok

@@ -60,7 +60,7 @@ impl Floor {
     /// A floor on a log of the test's own.
     pub(crate) async fn on(dir: TempDir, log: Arc<dyn Log>, change: impl FnOnce(&mut Limits)) -> Self {
         let own = [topic::ORDERS, topic::EXECUTIONS, topic::TRADES, topic::BOOK, topic::LEDGER, topic::INSTRUMENTS];
-        let others = [topic::DEAD_LETTERS, topic::TICKS, topic::PRICES, topic::CANDLES, topic::CONTROL];
+        let others = [topic::AUDIT, topic::DEAD_LETTERS, topic::TICKS, topic::PRICES, topic::CANDLES, topic::CONTROL];
         for name in own.into_iter().chain(others) {
             let retention = Retention { age: None, bytes: None };
             log.create_topic(&TopicSpec { name: name.into(), partitions: 1, replication: 1, retention }).await.unwrap();

@@ -1,6 +1,7 @@
 //! The real server over real sockets, on the real embedded log and the in-memory cache.
 #![allow(clippy::unwrap_used)]
 
+mod audit;
 mod candles;
 mod documents;
 mod events;

@@ -38,7 +38,8 @@ pub(crate) async fn compact(args: &TablesArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Deletes files that have been out of their table for longer than `keep`.
+/// Deletes files that have been out of their table for longer than `keep`, and entries of the tables' logs that are
+/// older than the tables say.
 ///
 /// # Errors
 /// When the lake is away.
@@ -48,7 +49,10 @@ pub(crate) async fn vacuum(args: &TablesArgs, keep: Duration) -> anyhow::Result<
         let bar = bar("{msg:14} {spinner} {pos} files", table);
         let done = tend::vacuum(&lake, table, keep, |seen| bar.set_position(seen as u64)).await?;
         bar.finish_and_clear();
-        println!("{table}: {} of {} files deleted, {} bytes", done.deleted, done.seen, done.bytes);
+        println!(
+            "{table}: {} of {} files deleted, {} bytes; {} entries of its log",
+            done.deleted, done.seen, done.bytes, done.log_entries
+        );
     }
     Ok(())
 }

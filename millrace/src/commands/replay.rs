@@ -1,4 +1,4 @@
-//! `millrace replay`: recorded frames through log, aggregation and cache.
+//! `millrace replay`: recorded frames through log, aggregation, cache and lake.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,17 +11,23 @@ use indicatif::{ProgressBar, ProgressStyle};
 use ingest::replay::{Progress, ReplayConfig, Speed};
 use journal::{Log, Partition};
 use model::topic;
+use sink::lake::{Lake, Place};
+use sink::land::{Phase, Sink, SinkConfig};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::ReplayArgs;
 use crate::config::{BackEnd, LogSettings, Pipeline};
+use crate::pipeline::sink_config;
 use crate::terminal::say;
 use crate::{telemetry, topics};
 
-/// Replays, waits until the last tick is folded, and says what came out.
+/// What a replay that has read its captures gets to land what is open: it has no next start.
+const LAND_WITHIN: Duration = Duration::from_secs(600);
+
+/// Replays, waits until the last tick is folded and what can land has, and says what came out.
 ///
 /// A replay has a data directory of its own: recorded ticks must not mix with live ones. So it never writes
-/// to the pipeline's log, cluster or Redis.
+/// to the pipeline's log, cluster, Redis or lake; where the pipeline has a lake, the replay has one in its directory.
 ///
 /// # Errors
 /// When a capture cannot be read, the directory is in use, or a stage fails.
@@ -46,8 +52,6 @@ pub(crate) async fn run(args: &ReplayArgs) -> anyhow::Result<()> {
             embedded @ BackEnd::Embedded { .. } => embedded,
             BackEnd::Fluvio { .. } => LogSettings::default().back_end,
         },
-        // A replay's records do not land.
-        landed: false,
         ..pipeline.log.clone()
     };
     let log = topics::open(&settings, &data_dir).await?.log;
@@ -65,6 +69,14 @@ pub(crate) async fn run(args: &ReplayArgs) -> anyhow::Result<()> {
         stop.clone(),
     )
     .await?;
+    let landing = match &pipeline.lake.place {
+        Some(_) => {
+            let lake = Lake::open(&Place::Directory(data_dir.join("lake"))).await?;
+            let config = SinkConfig { stop_within: LAND_WITHIN, ..sink_config(&pipeline) };
+            Some(Sink::start(Arc::clone(&log), lake, config, stop.clone())?)
+        }
+        None => None,
+    };
     let config = ReplayConfig {
         source: source.clone(),
         files: args.frames.clone(),
@@ -76,23 +88,62 @@ pub(crate) async fn run(args: &ReplayArgs) -> anyhow::Result<()> {
         replayed = replay(config, &log, &shell) => replayed,
         _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted; what was replayed is in {}", data_dir.display())),
     };
-    let report = match result {
-        Ok(progress) => Some(report(&*log, &progress, begun.elapsed(), &data_dir).await?),
+    let took = begun.elapsed();
+    let landed = tokio::select! {
+        landed = finish(landing, result.is_ok(), &*log, &stop) => landed,
+        _ = tokio::signal::ctrl_c() => {
+            Err(anyhow::anyhow!("interrupted; what has not landed is in {}", data_dir.display()))
+        }
+    };
+    stop.cancel();
+    let report = match &result {
+        Ok(progress) => Some(report(&*log, progress, took, &data_dir).await?),
         Err(error) => {
             say!("error: {error:#}");
             None
         }
     };
-    stop.cancel();
     shell.join().await?;
     log.close().await?;
-    match report {
-        Some(report) => {
-            print!("{report}");
-            Ok(())
-        }
-        None => bail!("the replay did not reach its end"),
+    let (Some(report), landed) = (report, landed?) else { bail!("the replay did not reach its end") };
+    print!("{report}");
+    if let Some(rows) = landed {
+        println!("landed {rows} rows in {}", data_dir.join("lake").display());
     }
+    Ok(())
+}
+
+/// Lets the sink land what it can, where the captures were read to their end, and ends it. Its rows; none without a
+/// lake.
+async fn finish(
+    landing: Option<Sink>,
+    whole: bool,
+    log: &dyn Log,
+    stop: &CancellationToken,
+) -> anyhow::Result<Option<u64>> {
+    let Some(sink) = landing else { return Ok(None) };
+    let read = if whole { read_to_the_end(&sink, log).await } else { Ok(()) };
+    stop.cancel();
+    let statuses = sink.statuses().to_vec();
+    sink.join().await.context("landing stopped")?;
+    read?;
+    Ok(Some(statuses.iter().map(|status| status.borrow().rows).sum()))
+}
+
+/// Waits until the sink has read every record that is there.
+async fn read_to_the_end(sink: &Sink, log: &dyn Log) -> anyhow::Result<()> {
+    let topics = log.topics().await?;
+    for status in sink.statuses() {
+        let mut status = status.clone();
+        let topic = status.borrow().table.topic();
+        let partitions = topics.iter().find(|(name, _)| &**name == topic).map_or(0, |(_, partitions)| *partitions);
+        for index in 0..partitions {
+            let end = log.bounds(&Partition::new(topic, index)).await?.end;
+            let there = |read: Option<&u64>| read.is_some_and(|read| *read >= end);
+            status.wait_for(|now| there(now.read.get(&index)) || matches!(now.phase, Phase::Stopped(_))).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Reads the captures with a progress bar, then waits until the aggregation has folded everything.

@@ -14,8 +14,9 @@ use crate::program::{Place, Running};
 /// Kills of the test run; `MILLRACE_KILL_CYCLES` sets another number.
 const CYCLES: u32 = 50;
 
-/// Market of the exchange, with simulated traders, so that orders are in flight as well.
-const EXCHANGE: &str = "matcher:\n  markets:\n    BTC-USDT: { tick: \"0.01\", lot: \"0.00001\" }\n  simulate_traders: { seed: 3, makers: 2, takers: 2 }\n";
+/// Market of the exchange, with simulated traders, so that orders are in flight as well; and a lake that commits
+/// every moment.
+const EXCHANGE: &str = "matcher:\n  markets:\n    BTC-USDT: { tick: \"0.01\", lot: \"0.00001\" }\n  simulate_traders: { seed: 3, makers: 2, takers: 2 }\nlake: { type: directory, roll: { rows: 2000, age: 200ms } }\n";
 
 #[test]
 fn nothing_is_lost_invented_or_doubled() {
@@ -46,6 +47,7 @@ fn nothing_is_lost_invented_or_doubled() {
     std::thread::sleep(Duration::from_millis(500));
     assert!(running.interrupt(), "seed {seed}: the last run ends cleanly");
 
+    the_lake_has_every_offset_once(&place, seed);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let (all, incarnation) = runtime.block_on(async {
         let log = EmbeddedLog::open(place.path("data/log"), EmbeddedConfig::default()).await.unwrap();
@@ -73,6 +75,18 @@ fn nothing_is_lost_invented_or_doubled() {
         all[topic::ORDERS].len(),
         all[topic::EXECUTIONS].len(),
     );
+}
+
+/// What has landed over all those kills is the log, record by record.
+fn the_lake_has_every_offset_once(place: &Place, seed: u64) {
+    let verified = place.run(&["verify"]);
+    let text = String::from_utf8_lossy(&verified.stdout).into_owned();
+    assert!(verified.status.success(), "seed {seed}: {text}{}", String::from_utf8_lossy(&verified.stderr));
+    for table in ["ticks", "orders", "executions", "ledger"] {
+        let line = text.lines().find(|line| line.starts_with(table)).unwrap_or_else(|| panic!("{table}: {text}"));
+        assert!(line.contains("every offset once") && !line.contains("; 0 rows"), "seed {seed}: {line}");
+    }
+    print!("{text}");
 }
 
 /// The newest records of a topic, as the API shows them: offset and line.

@@ -131,6 +131,32 @@ impl Running {
         }
     }
 
+    /// As [`Self::call`], again and again until it is done.
+    pub(crate) fn wait_for_call(&self, key: &str, method: &str, path: &str, body: &str) -> (u16, String) {
+        let begun = Instant::now();
+        loop {
+            match self.call(key, method, path, body) {
+                Some(answer) if answer.0 < 500 => return answer,
+                other => assert!(begun.elapsed() < PATIENCE, "{path} is never done: {other:?}"),
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Bytes of memory that it has at the moment.
+    pub(crate) fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+    }
+
+    /// The end of a topic's only partition: how many records it has had.
+    pub(crate) fn end_of(&self, topic: &str) -> u64 {
+        let text = self.get(&format!("/topics/{topic}/records?from=-1&follow=false")).unwrap();
+        let last: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+        last["offset"].as_u64().unwrap() + 1
+    }
+
     /// Kill -9: no handler runs, nothing is flushed.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use arrow::datatypes::Schema;
-use futures_util::TryStreamExt;
+use futures_util::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 
 use super::action::{Action, lines, parse};
 use super::checkpoint;
+use super::expire::Expired;
 use super::state::State;
-use crate::lake::LakeError;
+use crate::lake::{LakeError, now_ms};
 
 /// What became of an attempt to commit.
 #[derive(Debug)]
@@ -63,12 +64,14 @@ impl DeltaLog {
         let mut state = State::new(&self.folder, Arc::clone(&self.schema));
         let mut next = 0;
         if let Some((version, actions)) = self.checkpoint().await? {
-            state.apply(version, &actions).map_err(LakeError::unusable)?;
+            state.apply(version, &actions);
             next = version + 1;
         }
         if !self.follow(&mut state, next).await? && next == 0 {
             return Ok(None);
         }
+        state.looked_ms = now_ms();
+        state.check().map_err(LakeError::unusable)?;
         if state.metadata.is_none() || state.protocol.is_none() {
             return Err(LakeError::Damaged {
                 path: self.version_path(0).to_string(),
@@ -80,8 +83,21 @@ impl DeltaLog {
 
     /// Applies what was committed since `state`.
     pub(crate) async fn refresh(&self, state: &mut State) -> Result<(), LakeError> {
-        let next = state.version + 1;
-        self.follow(state, next).await.map(|_| ())
+        let (next, now) = (state.version + 1, now_ms());
+        let stale = state.is_stale(now);
+        if !self.follow(state, next).await? && stale && self.read(&self.version_path(state.version)).await?.is_none() {
+            // Not the end of the log: where we stand it was cleaned up meanwhile.
+            *state = self.load().await?.ok_or_else(|| self.without_beginning(state.version))?;
+        }
+        state.looked_ms = now;
+        state.check().map_err(LakeError::unusable)
+    }
+
+    fn without_beginning(&self, version: u64) -> LakeError {
+        LakeError::Damaged {
+            path: self.path("").to_string(),
+            what: format!("it has version {version}, and neither version 0 nor a checkpoint to begin at"),
+        }
     }
 
     /// Applies version after version from `next` on. Says whether there was any.
@@ -92,7 +108,7 @@ impl DeltaLog {
                 path: self.version_path(next).to_string(),
                 what: error.to_string(),
             })?;
-            state.apply(next, &actions).map_err(LakeError::unusable)?;
+            state.apply(next, &actions);
             next += 1;
         }
         Ok(next > first)
@@ -102,25 +118,60 @@ impl DeltaLog {
     async fn checkpoint(&self) -> Result<Option<(u64, Vec<Action>)>, LakeError> {
         let hint = self.read(&self.path("_last_checkpoint")).await?;
         let hinted = hint.and_then(|bytes| serde_json::from_slice::<LastCheckpoint>(&bytes).ok());
-        let mut versions: Vec<u64> = hinted.into_iter().map(|last| last.version).collect();
-        if versions.is_empty() {
-            // Without the hint the folder tells.
-            let folder = Path::from(format!("{}/_delta_log", self.folder));
-            let mut listed = self.store.list(Some(&folder));
-            while let Some(object) = listed.try_next().await? {
-                let name = object.location.filename().and_then(|name| name.strip_suffix(".checkpoint.parquet"));
-                versions.extend(name.and_then(|digits| digits.parse::<u64>().ok()));
-            }
-            versions.sort_unstable_by(|a, b| b.cmp(a));
+        if let Some(last) = hinted
+            && let Some(actions) = self.checkpoint_at(last.version).await?
+        {
+            return Ok(Some((last.version, actions)));
         }
+        // Without the hint, or where what it names is gone, the folder tells.
+        let folder = Path::from(format!("{}/_delta_log", self.folder));
+        let (mut versions, mut first) = (Vec::new(), None::<u64>);
+        let mut listed = self.store.list(Some(&folder));
+        while let Some(object) = listed.try_next().await? {
+            let Some((digits, kind)) = object.location.filename().and_then(|name| name.split_once('.')) else {
+                continue;
+            };
+            let Ok(version) = digits.parse::<u64>() else { continue };
+            match kind {
+                "checkpoint.parquet" => versions.push(version),
+                "json" => first = Some(first.map_or(version, |first| first.min(version))),
+                _ => {}
+            }
+        }
+        versions.sort_unstable_by(|a, b| b.cmp(a));
         for version in versions {
-            if let Some(bytes) = self.read(&self.checkpoint_path(version)).await? {
-                let actions = checkpoint::read(bytes)
-                    .map_err(|what| LakeError::Damaged { path: self.checkpoint_path(version).to_string(), what })?;
+            if let Some(actions) = self.checkpoint_at(version).await? {
                 return Ok(Some((version, actions)));
             }
         }
-        Ok(None)
+        // A table that has lost its beginning must not be taken for one that was never made.
+        match first.filter(|version| *version > 0) {
+            Some(version) => Err(self.without_beginning(version)),
+            None => Ok(None),
+        }
+    }
+
+    /// The actions of a checkpoint; none where there is none.
+    async fn checkpoint_at(&self, version: u64) -> Result<Option<Vec<Action>>, LakeError> {
+        let Some(bytes) = self.read(&self.checkpoint_path(version)).await? else { return Ok(None) };
+        let actions = checkpoint::read(bytes)
+            .map_err(|what| LakeError::Damaged { path: self.checkpoint_path(version).to_string(), what })?;
+        Ok(Some(actions))
+    }
+
+    /// Deletes what has expired, oldest first, after a look at the checkpoint that readers will need then. Says how
+    /// many entries went.
+    pub(crate) async fn clean_up(&self, expired: &Expired<'_>) -> Result<usize, LakeError> {
+        let Some(actions) = self.checkpoint_at(expired.checkpoint).await? else { return Ok(0) };
+        let mut state = State::new(&self.folder, Arc::clone(&self.schema));
+        state.apply(expired.checkpoint, &actions);
+        if state.protocol.is_none() || state.metadata.is_none() || state.check().is_err() {
+            return Ok(0);
+        }
+        let paths: Vec<_> = expired.entries.iter().map(|entry| Ok(self.path(&entry.name))).collect();
+        let deleted = self.store.delete_stream(futures_util::stream::iter(paths).boxed());
+        let gone = |count, _| async move { Ok::<usize, object_store::Error>(count + 1) };
+        Ok(deleted.try_fold(0, gone).await?)
     }
 
     fn checkpoint_path(&self, version: u64) -> Path {

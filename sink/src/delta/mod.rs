@@ -6,12 +6,14 @@
 
 mod action;
 mod checkpoint;
+mod expire;
 mod log;
 mod schema;
 mod state;
 mod stats;
 
 pub(crate) use action::{Action, Add, CommitInfo, Format, MetaData, Protocol, Remove, Txn};
+pub(crate) use expire::{Entry, OUR_LOG_KEPT, expired, log_kept, removals_kept};
 pub(crate) use log::{Committed, DeltaLog};
 pub(crate) use schema::schema_string;
 pub use state::DataFile;

@@ -9,6 +9,9 @@ use super::action::{Action, Add, MetaData, Protocol};
 use super::stats::{self, ColumnStats};
 use crate::tables::DATE;
 
+/// A state that was compared with the log longer ago than this may stand at a version that is gone. Far less than any
+/// retention.
+const STALE_AFTER_MS: i64 = 60_000;
 /// Commits whose ids are remembered.
 const COMMITS_MAX: usize = 1_024;
 /// Tag of an add action: the log that its rows come from, 32 hex digits.
@@ -55,11 +58,15 @@ pub(crate) struct State {
     pub(crate) metadata: Option<MetaData>,
     /// By their path in the log.
     pub(crate) adds: BTreeMap<String, Arc<(Add, DataFile)>>,
+    /// Files of others that say too little, by their path in the log.
+    unusable: BTreeMap<String, Unusable>,
     pub(crate) txns: BTreeMap<String, i64>,
     /// Files that are part of the table no longer: path in the log, since when in unix milliseconds.
     pub(crate) removed: BTreeMap<String, i64>,
     /// Ids of the newest commits by version, by which a writer knows its own.
     pub(crate) commits: BTreeMap<u64, String>,
+    /// When the log was last asked for more, in unix milliseconds by our clock.
+    pub(crate) looked_ms: i64,
 }
 
 impl State {
@@ -71,22 +78,45 @@ impl State {
             protocol: None,
             metadata: None,
             adds: BTreeMap::new(),
+            unusable: BTreeMap::new(),
             txns: BTreeMap::new(),
             removed: BTreeMap::new(),
             commits: BTreeMap::new(),
+            looked_ms: 0,
         }
     }
 
+    /// Whether it was compared with the log so long ago that the log may have been cleaned up since.
+    pub(crate) fn is_stale(&self, now_ms: i64) -> bool {
+        !(0..STALE_AFTER_MS).contains(&now_ms.saturating_sub(self.looked_ms))
+    }
+
+    /// What the table's owner set.
+    pub(crate) fn configuration(&self) -> &BTreeMap<String, String> {
+        static NONE: BTreeMap<String, String> = BTreeMap::new();
+        self.metadata.as_ref().map_or(&NONE, |metadata| &metadata.configuration)
+    }
+
+    /// Forgets files that were removed before a time: their vacuum is over, and checkpoints would grow for ever.
+    pub(crate) fn forget_removed(&mut self, before_ms: i64) {
+        self.removed.retain(|_, at| *at >= before_ms);
+    }
+
+    /// Whether the table is one of ours as it stands; what somebody altered and put back does no harm.
+    pub(crate) fn check(&self) -> Result<(), Unusable> {
+        self.protocol.as_ref().map_or(Ok(()), readable)?;
+        self.metadata.as_ref().map_or(Ok(()), |metadata| self.fits(metadata))?;
+        self.unusable.values().next().map_or(Ok(()), |why| Err(why.clone()))
+    }
+
     /// Applies the actions of one version.
-    pub(crate) fn apply(&mut self, version: u64, actions: &[Action]) -> Result<(), Unusable> {
+    pub(crate) fn apply(&mut self, version: u64, actions: &[Action]) {
         self.version = version;
         for action in actions {
             if let Some(protocol) = &action.protocol {
-                readable(protocol)?;
                 self.protocol = Some(protocol.clone());
             }
             if let Some(metadata) = &action.meta_data {
-                self.fits(metadata)?;
                 self.metadata = Some(metadata.clone());
             }
             if let Some(txn) = &action.txn {
@@ -94,12 +124,15 @@ impl State {
             }
             if let Some(remove) = &action.remove {
                 self.adds.remove(&remove.path);
+                self.unusable.remove(&remove.path);
                 self.removed.insert(remove.path.clone(), remove.deletion_timestamp.unwrap_or(0));
             }
             if let Some(add) = &action.add {
-                let file = self.file(add)?;
                 self.removed.remove(&add.path);
-                self.adds.insert(add.path.clone(), Arc::new((add.clone(), file)));
+                match self.file(add) {
+                    Ok(file) => drop(self.adds.insert(add.path.clone(), Arc::new((add.clone(), file)))),
+                    Err(why) => drop(self.unusable.insert(add.path.clone(), why)),
+                }
             }
             if let Some(id) = action.commit_info.as_ref().and_then(|info| info.txn_id.clone()) {
                 self.commits.insert(version, id);
@@ -108,7 +141,6 @@ impl State {
                 }
             }
         }
-        Ok(())
     }
 
     /// Whether the metadata has every column of ours with its type, and our partition column.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use journal::{Log, LogError, Partition, Record};
 use object_store::ObjectStoreExt;
@@ -21,9 +21,6 @@ use crate::delta::{Action, Add, Committed, Txn};
 use crate::encode::Encoded;
 use crate::lake::{Lake, LakeError, Position, Snapshot, add_of, app_id, commit_info, mark_ids, now_ms, uuid_text};
 use crate::tables::Table;
-
-/// A stop waits this long for what is open to land; what does not is read again after the next start.
-const LAST_LANDING_WITHIN: Duration = Duration::from_secs(5);
 
 /// Lands one table.
 pub(super) struct Lander {
@@ -114,9 +111,10 @@ impl Lander {
     pub(super) async fn run(mut self) -> Result<(), SinkError> {
         let stop = self.stop.clone();
         let status = self.status.clone();
+        let stop_within = self.config.stop_within;
         let grace = async {
             stop.cancelled().await;
-            tokio::time::sleep(LAST_LANDING_WITHIN).await;
+            tokio::time::sleep(stop_within).await;
         };
         // Landing that is dropped halfway has committed all or nothing, and this lander does no more.
         let result = tokio::select! {
@@ -140,10 +138,12 @@ impl Lander {
         let mut reads = source::read(&self.log, self.table.topic(), &from, &stop);
         self.status.send_modify(|status| status.enter(Phase::Landing));
         loop {
-            let Some(taken) = stop.run_until_cancelled(self.take(&mut reads)).await else {
-                return self.roll().await;
-            };
-            taken?;
+            match stop.run_until_cancelled(self.take(&mut reads)).await.transpose()? {
+                Some(true) => {}
+                // The readers end with the stop too.
+                _ if stop.is_cancelled() => return self.roll().await,
+                _ => return Err(LogError::Closed.into()),
+            }
             let open = self.open();
             self.meters.open_rows.set(open.rows as f64);
             if self.config.roll.is_due(&open) || self.letters.is_full() {
@@ -152,36 +152,40 @@ impl Lander {
         }
     }
 
-    /// Waits for the next read, at most until the open files are due, and takes it in.
-    async fn take(&mut self, reads: &mut mpsc::Receiver<Read>) -> Result<(), SinkError> {
+    /// Waits for the next read, at most until the open files are due, and takes it in; false when the readers have
+    /// ended.
+    async fn take(&mut self, reads: &mut mpsc::Receiver<Read>) -> Result<bool, SinkError> {
         let due = self.since.map(|since| since + self.config.roll.age);
         let read = match due {
             Some(due) => match tokio::time::timeout_at(due.into(), reads.recv()).await {
                 Ok(read) => read,
-                Err(_) => return Ok(()),
+                Err(_) => return Ok(true),
             },
             None => reads.recv().await,
         };
-        let (partition, records) = read.unwrap_or(Err(LogError::Closed))?;
+        let Some(read) = read else { return Ok(false) };
+        let (partition, records) = read?;
         if records.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
         self.since.get_or_insert_with(Instant::now);
+        let next = records.last().map_or(0, |record| record.offset + 1);
         if self.table == Table::Candles {
-            return self.take_candles(partition, records);
+            self.take_candles(partition, records, next)?;
+        } else {
+            self.push(partition, &records)?;
+            self.reached.insert(partition, next);
         }
-        let next = records.last().map(|record| record.offset + 1);
-        self.push(partition, &records)?;
-        self.reached.extend(next.map(|next| (partition, next)));
-        Ok(())
+        self.status.send_modify(|status| {
+            status.read.insert(partition, next);
+        });
+        Ok(true)
     }
 
-    fn take_candles(&mut self, partition: u32, records: Vec<Record>) -> Result<(), SinkError> {
+    fn take_candles(&mut self, partition: u32, records: Vec<Record>, next: u64) -> Result<(), SinkError> {
         let settle = self.config.settle_ns;
         let hold = self.holds.entry(partition).or_insert_with(|| Hold::new(settle));
-        let mut next = 0;
         for record in records {
-            next = record.offset + 1;
             hold.push(record);
         }
         let mut released = Vec::new();
@@ -253,6 +257,9 @@ impl Lander {
                 }
             };
             self.log.hold(&place, at).await?;
+            self.status.send_modify(|status| {
+                status.read.insert(partition, at);
+            });
             from.push((partition, at));
             self.left_at.insert(partition, landed.unwrap_or(0));
         }

@@ -36,6 +36,9 @@ const PULSE_EVERY: Duration = Duration::from_secs(2);
 /// A store that gives none within this time is away.
 const PULSE_WITHIN: Duration = Duration::from_secs(2);
 
+/// How long a stop waits, where nothing else is said.
+const STOP_WITHIN: Duration = Duration::from_secs(5);
+
 /// How to land.
 #[derive(Debug, Clone)]
 pub struct SinkConfig {
@@ -46,11 +49,18 @@ pub struct SinkConfig {
     /// Nanoseconds between a candle's end and the time from which on no correction can follow: the allowed
     /// lateness and the time after which a venue counts as idle.
     pub settle_ns: i64,
+    /// A stop waits this long for what is open to land; what does not is read again after the next start.
+    pub stop_within: Duration,
 }
 
 impl Default for SinkConfig {
     fn default() -> Self {
-        Self { roll: Roll::default(), tables: Table::all().to_vec(), settle_ns: 60_000_000_000 }
+        Self {
+            roll: Roll::default(),
+            tables: Table::all().to_vec(),
+            settle_ns: 60_000_000_000,
+            stop_within: STOP_WITHIN,
+        }
     }
 }
 

@@ -31,6 +31,9 @@ pub struct TableStatus {
     pub version: Option<u64>,
     /// Offset up to which each source partition has landed.
     pub landed: BTreeMap<u32, u64>,
+    /// Offset up to which each source partition was read: what lies between is in open files, or is a candle that
+    /// may still be corrected.
+    pub read: BTreeMap<u32, u64>,
     /// Rows landed since the start.
     pub rows: u64,
     /// Records that could not become rows and went to `dead-letters`, since the start.
@@ -47,6 +50,7 @@ impl TableStatus {
             since: Instant::now(),
             version: None,
             landed: BTreeMap::new(),
+            read: BTreeMap::new(),
             rows: 0,
             refused: 0,
             lost: 0,

@@ -102,7 +102,7 @@ impl Table {
             Self::Trades => topic::TRADES,
             Self::Executions => topic::EXECUTIONS,
             Self::Ledger => topic::LEDGER,
-            Self::Audit => "audit",
+            Self::Audit => topic::AUDIT,
             Self::DeadLetters => topic::DEAD_LETTERS,
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::compact::compact;
-use super::vacuum::{GRACE_DEFAULT, vacuum};
+use super::vacuum::{GRACE_DEFAULT, Vacuumed, vacuum};
 use crate::lake::{Lake, LakeError};
 use crate::tables::Table;
 
@@ -53,8 +53,9 @@ async fn one(lake: &Lake, table: Table, grace: Duration, round: u64) -> Result<(
     }
     if round.is_multiple_of(ROUNDS_A_VACUUM) {
         let done = vacuum(lake, table, grace, |_| {}).await?;
-        if done.deleted > 0 {
-            tracing::info!(%table, files = done.deleted, bytes = done.bytes, "vacuumed");
+        if done.deleted > 0 || done.log_entries > 0 {
+            let Vacuumed { deleted, bytes, log_entries, .. } = done;
+            tracing::info!(%table, files = deleted, bytes, log_entries, "vacuumed");
         }
     }
     Ok(())

@@ -1,5 +1,5 @@
-//! Deletes files that no reader can want any more: those taken out of their table long ago, and those that were
-//! uploaded and never committed.
+//! Deletes files that no reader can want any more: those taken out of their table long ago, those that were uploaded
+//! and never committed, and entries of the table's log that are older than its retention and behind a checkpoint.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -8,6 +8,7 @@ use futures_util::TryStreamExt;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 
+use crate::delta::Entry;
 use crate::lake::{Lake, LakeError, now_ms};
 use crate::tables::Table;
 
@@ -26,6 +27,8 @@ pub struct Vacuumed {
     pub deleted: usize,
     /// Their bytes.
     pub bytes: u64,
+    /// Entries of the table's log deleted.
+    pub log_entries: usize,
 }
 
 /// Whether a file that is not part of the table may go.
@@ -49,10 +52,15 @@ pub async fn vacuum(
     let store = lake.objects();
     let mut done = Vacuumed::default();
     let mut listed = store.list(Some(&Path::from(table.name())));
-    let mut doubtful = Vec::new();
+    let (mut doubtful, mut entries) = (Vec::new(), Vec::new());
+    let log = format!("{}/_delta_log/", table.name());
     while let Some(object) = listed.try_next().await? {
         let path = object.location.to_string();
-        if !path.ends_with(".parquet") || path.contains("/_delta_log/") {
+        if let Some(name) = path.strip_prefix(&log) {
+            entries.push(Entry { name: name.to_owned(), modified_ms: object.last_modified.timestamp_millis() });
+            continue;
+        }
+        if !path.ends_with(".parquet") {
             continue;
         }
         done.seen += 1;
@@ -71,6 +79,7 @@ pub async fn vacuum(
         done.deleted += 1;
         done.bytes += size;
     }
+    done.log_entries = lake.clean_up(table, &entries).await?;
     Ok(done)
 }
 

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use arrow::array::AsArray;
 use arrow::datatypes::{Decimal128Type, TimestampMicrosecondType};
 use sink::lake::Stat;
-use sink::land::{Sink, SinkError};
+use sink::land::{Phase, Sink, SinkError};
 use sink::tables::{Rows, Table};
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{NOON, append, assert_once, batches, config, land_all, log_with_topics, open_lake, tick, trade};
+use crate::support::{
+    NOON, append, assert_once, batches, config, land_all, log_with_topics, open_lake, tick, trade, until_landed,
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_record_is_one_row_across_restarts() {
@@ -141,4 +143,43 @@ async fn another_log_is_refused() {
     let sink = Sink::start(second, lake.clone(), config, CancellationToken::new()).unwrap();
     let refused = sink.join().await.unwrap_err();
     assert!(matches!(refused, SinkError::OtherLog { table: Table::Trades, .. }), "{refused}");
+}
+
+/// A table that somebody alters while it lands stops and says why, the others go on; put back, it lands the rest.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_altered_table_stops_alone_and_goes_on_when_it_is_put_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = log_with_topics(&folder.path().join("log")).await;
+    let lake = open_lake(folder.path()).await;
+    let mut random = fastrand::Rng::with_seed(14);
+    let tables = [Table::Trades, Table::Ticks];
+    let stop = CancellationToken::new();
+    let sink = Sink::start(Arc::clone(&log), lake.clone(), config(&tables, 100), stop.clone()).unwrap();
+    append(&*log, "trades", 0, (0..500).map(|n| trade(&mut random, 0, n))).await;
+    append(&*log, "ticks", 0, (0..500).map(|n| tick(&mut random, n))).await;
+    until_landed(&log, &lake, &tables).await;
+
+    let delta = folder.path().join("lake/trades/_delta_log");
+    let name = |version: u64| delta.join(format!("{version:020}.json"));
+    let created = std::fs::read_to_string(name(0)).unwrap();
+    let metadata = created.lines().find(|line| line.contains("metaData")).unwrap();
+    let altered = lake.snapshot(Table::Trades).await.unwrap().version.unwrap() + 1;
+    std::fs::write(name(altered), metadata.replace("decimal(18,8)", "double")).unwrap();
+    append(&*log, "trades", 0, (500..800).map(|n| trade(&mut random, 0, n))).await;
+    append(&*log, "ticks", 0, (500..800).map(|n| tick(&mut random, n))).await;
+    let mut status = sink.statuses()[0].clone();
+    let stopped = status.wait_for(|status| matches!(status.phase, Phase::Stopped(Some(_)))).await.unwrap().clone();
+    let Phase::Stopped(Some(why)) = stopped.phase else { unreachable!() };
+    assert!(why.contains("table trades was altered: column price is \"double\""), "{why}");
+    until_landed(&log, &lake, &[Table::Ticks]).await;
+    assert_once(&lake, Table::Ticks, (0..800).map(|offset| (0, offset))).await;
+    stop.cancel();
+    assert!(sink.join().await.unwrap_err().to_string().contains("was altered"));
+
+    std::fs::write(name(altered + 1), metadata).unwrap();
+    let again = open_lake(folder.path()).await;
+    land_all(&log, &again, config(&tables, 100)).await;
+    for table in tables {
+        assert_once(&again, table, (0..800).map(|offset| (0, offset))).await;
+    }
 }

@@ -6,5 +6,6 @@ mod landing;
 mod readers;
 mod s3;
 mod s3_server;
+mod seaweed;
 mod support;
 mod tending;

@@ -1,6 +1,5 @@
 //! Landing in S3: a server that misbehaves, and a real one.
 
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,6 +11,7 @@ use sink::tend::compact;
 use tokio_util::sync::CancellationToken;
 
 use crate::s3_server::{Faults, Server};
+use crate::seaweed::Seaweed;
 use crate::support::{append, assert_once, batches, config, land_all, log_with_topics, tick, trade, until_landed};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -95,54 +95,62 @@ async fn careless_and_closed_stores_are_refused() {
     assert!(matches!(&refused, LakeError::Place { .. }) && refused.to_string().contains("is denied"), "{refused}");
 }
 
-/// Two sinks on one log and lake: one of them finds the other's commit and stops, and every row is there once.
+/// Two sinks on one log and lake, in a store that loses answers and in a directory.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_writers_one_stops() {
     for seed in 0..3 {
-        let folder = tempfile::tempdir().unwrap();
-        let log = log_with_topics(&folder.path().join("log")).await;
         let server = Server::start(seed).await;
-        server.set(Faults { lost: 20, stalls: (30, Duration::from_millis(20)), ..Faults::default() });
-        let stop = CancellationToken::new();
-        let mut sinks = Vec::new();
-        for _ in 0..2 {
-            // Each has a view of its own, as two programs have.
-            let lake = Lake::open(&server.place()).await.unwrap();
-            let config = config(&[Table::Trades], 40);
-            sinks.push(Sink::start(Arc::clone(&log), lake, config, stop.clone()).unwrap());
-        }
-        let mut random = fastrand::Rng::with_seed(seed);
-        for part in 0..10u64 {
-            let trades: Vec<_> = (part * 50..(part + 1) * 50).map(|n| trade(&mut random, 0, n)).collect();
-            append(&*log, "trades", 0, trades.into_iter()).await;
-            tokio::time::sleep(Duration::from_millis(30)).await;
-        }
-        let lake = Lake::open(&server.place()).await.unwrap();
-        until_landed(&log, &lake, &[Table::Trades]).await;
-        let stopped = |sink: &Sink| matches!(sink.statuses()[0].borrow().phase, Phase::Stopped(Some(_)));
-        let give_up = Instant::now() + Duration::from_secs(30);
-        // One may have begun when all had landed: records come until the two have met.
-        let mut records = 500;
-        while !sinks.iter().any(stopped) {
-            assert!(Instant::now() < give_up, "seed {seed}: both go on");
-            append(&*log, "trades", 0, std::iter::once(trade(&mut random, 0, records))).await;
-            records += 1;
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        until_landed(&log, &lake, &[Table::Trades]).await;
-        stop.cancel();
-        let mut fenced = 0;
-        for sink in sinks {
-            match sink.join().await {
-                Ok(()) => {}
-                Err(SinkError::Fenced { .. }) => fenced += 1,
-                Err(other) => panic!("seed {seed}: {other}"),
-            }
-        }
-        assert_eq!(fenced, 1, "seed {seed}");
-        server.set(Faults::default());
-        assert_once(&lake, Table::Trades, (0..records).map(|offset| (0, offset))).await;
+        let faults = Faults { lost: 20, stalls: (30, Duration::from_millis(20)), ..Faults::default() };
+        two_writers(seed, &server.place(), |on| server.set(if on { faults.clone() } else { Faults::default() })).await;
     }
+    let folder = tempfile::tempdir().unwrap();
+    two_writers(3, &Place::Directory(folder.path().join("lake")), |_| {}).await;
+}
+
+/// One of them finds the other's commit and stops, and every row is there once.
+async fn two_writers(seed: u64, place: &Place, faults: impl Fn(bool)) {
+    let folder = tempfile::tempdir().unwrap();
+    let log = log_with_topics(&folder.path().join("log")).await;
+    faults(true);
+    let stop = CancellationToken::new();
+    let mut sinks = Vec::new();
+    for _ in 0..2 {
+        // Each has a view of its own, as two programs have.
+        let lake = Lake::open(place).await.unwrap();
+        let config = config(&[Table::Trades], 40);
+        sinks.push(Sink::start(Arc::clone(&log), lake, config, stop.clone()).unwrap());
+    }
+    let mut random = fastrand::Rng::with_seed(seed);
+    for part in 0..10u64 {
+        let trades: Vec<_> = (part * 50..(part + 1) * 50).map(|n| trade(&mut random, 0, n)).collect();
+        append(&*log, "trades", 0, trades.into_iter()).await;
+        tokio::time::sleep(Duration::from_millis(30)).await;
+    }
+    let lake = Lake::open(place).await.unwrap();
+    until_landed(&log, &lake, &[Table::Trades]).await;
+    let stopped = |sink: &Sink| matches!(sink.statuses()[0].borrow().phase, Phase::Stopped(Some(_)));
+    let give_up = Instant::now() + Duration::from_secs(30);
+    // One may have begun when all had landed: records come until the two have met.
+    let mut records = 500;
+    while !sinks.iter().any(stopped) {
+        assert!(Instant::now() < give_up, "seed {seed}: both go on");
+        append(&*log, "trades", 0, std::iter::once(trade(&mut random, 0, records))).await;
+        records += 1;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    until_landed(&log, &lake, &[Table::Trades]).await;
+    stop.cancel();
+    let mut fenced = 0;
+    for sink in sinks {
+        match sink.join().await {
+            Ok(()) => {}
+            Err(SinkError::Fenced { .. }) => fenced += 1,
+            Err(other) => panic!("seed {seed}: {other}"),
+        }
+    }
+    assert_eq!(fenced, 1, "seed {seed}");
+    faults(false);
+    assert_once(&lake, Table::Trades, (0..records).map(|offset| (0, offset))).await;
 }
 
 /// A file of several parts arrives whole.
@@ -161,83 +169,12 @@ async fn large_files_go_up_in_parts() {
     assert_eq!(lake.objects().head(&path).await.unwrap().size, 40 << 20);
 }
 
-/// A SeaweedFS on loopback; it ends with the test.
-struct Seaweed {
-    child: Child,
-    port: u16,
-    _folder: tempfile::TempDir,
-}
-
-impl Drop for Seaweed {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-impl Seaweed {
-    /// None, with a line that says so, where it is not installed.
-    async fn start() -> Option<Self> {
-        let program = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/readers/bin/weed");
-        if !program.is_file() {
-            println!("not run: landing in SeaweedFS ({} is absent: cargo xtask setup)", program.display());
-            return None;
-        }
-        let folder = tempfile::tempdir().unwrap();
-        let identities = serde_json::json!({ "identities": [{
-            "name": "test",
-            "credentials": [{ "accessKey": "test", "secretKey": "not a secret" }],
-            "actions": ["Admin", "Read", "Write", "List", "Tagging"],
-        }] });
-        let configuration = folder.path().join("s3.json");
-        std::fs::write(&configuration, identities.to_string()).unwrap();
-        let port = free_port();
-        let option = |name: &str, value: &dyn std::fmt::Display| format!("-{name}={value}");
-        let mut command = Command::new(program);
-        command.args(["server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", "-filer"]);
-        command.arg(option("dir", &folder.path().display()));
-        command.arg(option("s3.config", &configuration.display()));
-        command.arg(option("s3.port", &port));
-        for part in ["master", "volume", "filer"] {
-            command.arg(option(&format!("{part}.port"), &free_port()));
-            command.arg(option(&format!("{part}.port.grpc"), &free_port()));
-        }
-        command.arg(option("s3.port.grpc", &free_port()));
-        command.args(["-volume.max=20", "-master.volumeSizeLimitMB=64"]);
-        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        Some(Self { child, port, _folder: folder })
-    }
-
-    fn place(&self) -> Place {
-        Place::S3(S3Config {
-            bucket: "millrace-test".into(),
-            prefix: "lake/v1".into(),
-            endpoint: Some(format!("http://127.0.0.1:{}", self.port)),
-            region: Some("us-east-1".into()),
-            keys: Some(S3Keys { access: "test".into(), secret: "not a secret".into() }),
-        })
-    }
-}
-
 /// The same on a server that others have written.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_real_server_keeps_every_row() {
-    let Some(server) = Seaweed::start().await else { return };
+    let Some(server) = Seaweed::start() else { return };
     let lake = Lake::open(&server.place()).await.unwrap();
-    let give_up = Instant::now() + Duration::from_secs(60);
-    let probed = loop {
-        match probe(&lake).await {
-            Ok(probed) => break probed,
-            Err(SinkError::Lake(error)) if error.is_transient() && Instant::now() < give_up => {
-                tokio::time::sleep(Duration::from_millis(500)).await;
-            }
-            Err(error) => panic!("{error}"),
-        }
-    };
+    let probed = server.answering(&lake).await;
     assert_eq!(probed.races, 4);
     let folder = tempfile::tempdir().unwrap();
     let log = log_with_topics(&folder.path().join("log")).await;
