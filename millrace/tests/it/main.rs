@@ -11,3 +11,4 @@ mod orders;
 mod page;
 mod program;
 mod refusals;
+mod sql;
