@@ -27,6 +27,6 @@ pub use config::{ApiConfig, Limits};
 pub use error::ApiError;
 pub use exchange::{ApiKey, ExchangeDeps};
 pub use health::{Condition, HealthRegistry, HealthReport, PartHealth};
-pub use routes::{Access, RouteEntry, table as routes};
+pub use routes::{Access, RouteEntry, SqlDeps, table as routes};
 pub use server::{Server, serve};
 pub use state::Deps;

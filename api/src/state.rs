@@ -17,6 +17,7 @@ use crate::exchange::{Desk, ExchangeDeps};
 use crate::health::{HealthRegistry, PartHealth};
 use crate::hub::Hub;
 use crate::problem::{Problem, shown};
+use crate::routes::SqlDeps;
 use axum::http::StatusCode;
 
 /// What the server works with.
@@ -32,12 +33,14 @@ pub struct Deps {
     pub health: HealthRegistry,
     /// The exchange; without it its routes answer 503.
     pub exchange: Option<ExchangeDeps>,
+    /// SQL; without it its route answers 503.
+    pub sql: Option<SqlDeps>,
 }
 
 impl Deps {
     /// A log and a cache; no metrics, no exchange, and no parts beside the server's own.
     pub fn new(log: Arc<dyn Log>, cache: Arc<dyn PriceCache>) -> Self {
-        Self { log, cache, metrics: None, health: HealthRegistry::new(), exchange: None }
+        Self { log, cache, metrics: None, health: HealthRegistry::new(), exchange: None, sql: None }
     }
 }
 

@@ -46,6 +46,11 @@ pub(crate) enum Command {
     },
     /// Prints a topic's records as JSON lines, and goes on as they come
     Tail(TailArgs),
+    /// Asks the lake and the live tail with SQL; without a statement there is a prompt
+    Sql(SqlArgs),
+    /// The process in which SQL runs; started by the program itself
+    #[command(hide = true)]
+    SqlWorker,
     /// Puts recorded frames through the whole pipeline, in a data directory of its own
     Replay(ReplayArgs),
     /// Rewrites closed hours and dates of the lake into fewer files, sorted by symbol and time
@@ -138,6 +143,41 @@ pub(crate) struct TailArgs {
     pub(crate) limit: Option<u64>,
     #[command(flatten)]
     pub(crate) file: FileArgs,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct SqlArgs {
+    /// The statement; without it there is a prompt, or statements are read from standard input
+    pub(crate) statement: Option<String>,
+    /// How rows are written
+    #[arg(long, value_enum, default_value_t = SqlFormat::Table)]
+    pub(crate) format: SqlFormat,
+    /// A file for the rows, in formats other than table
+    #[arg(long, short)]
+    pub(crate) output: Option<PathBuf>,
+    /// A lake's directory, or s3://bucket/prefix, asked directly without a pipeline
+    #[arg(long)]
+    pub(crate) lake: Option<String>,
+    /// A key of the running pipeline; without it one of the pipeline file or the data directory
+    #[arg(long)]
+    pub(crate) key: Option<String>,
+    #[command(flatten)]
+    pub(crate) file: FileArgs,
+}
+
+/// How `millrace sql` writes rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SqlFormat {
+    /// A table for people
+    Table,
+    /// Comma separated, with the names of the columns
+    Csv,
+    /// A JSON object a line
+    Json,
+    /// An Arrow IPC stream
+    Arrow,
+    /// A Parquet file
+    Parquet,
 }
 
 #[derive(Debug, Clone, Args)]

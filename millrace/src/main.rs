@@ -7,6 +7,7 @@ mod control;
 mod exchange;
 mod health;
 mod pipeline;
+mod sql;
 mod telemetry;
 mod terminal;
 mod topics;
@@ -48,6 +49,8 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Check { file } => commands::check::run(&file),
         Command::Doctor { file } => commands::doctor::run(&file).await,
         Command::Tail(args) => commands::tail::run(&args).await,
+        Command::Sql(args) => commands::sql::run(&args).await,
+        Command::SqlWorker => commands::sql_worker::run().await,
         Command::Replay(args) => commands::replay::run(&args).await,
         Command::Compact(args) => commands::lake::compact(&args).await,
         Command::Vacuum { keep, tables } => commands::lake::vacuum(&tables, keep).await,

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use aggregate::cache::{MemoryCache, PriceCache, RedisCache, RedisCacheConfig};
 use aggregate::shell::{CLOCK_EVERY, SNAPSHOT_EVERY, Shell, ShellConfig};
 use anyhow::Context as _;
-use api::{ApiConfig, ApiKey, Deps, ExchangeDeps, HealthRegistry, Server};
+use api::{ApiConfig, ApiKey, Deps, ExchangeDeps, HealthRegistry, Server, SqlDeps};
 use ingest::{Ingest, IngestConfig};
 use journal::Log;
 use matcher::shell::Gateway;
@@ -18,9 +18,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::commands::backup::SNAPSHOTS_DIR;
-use crate::config::{MatcherSettings, Pipeline};
+use crate::config::Pipeline;
 use crate::control::ControlDoor;
-use crate::{exchange, health, topics, trader_key};
+use crate::{exchange, health, sql, topics, trader_key};
 
 /// An account may cancel so many times faster than it may order.
 const CANCELS_PER_COMMAND: u32 = 10;
@@ -157,8 +157,13 @@ impl Running {
             limits.commands_burst_max = settings.commands_burst;
             limits.cancels_per_second_max = settings.commands_per_second.saturating_mul(CANCELS_PER_COMMAND);
             limits.cancels_burst_max = settings.commands_burst.saturating_mul(CANCELS_PER_COMMAND);
-            let keys = self.keys(pipeline, settings)?;
+            let keys = self.keys(pipeline)?;
             deps.exchange = Some(ExchangeDeps { gateway: Arc::clone(&self.gateway), keys });
+        }
+        if let Some(settings) = &pipeline.server.sql {
+            let keys = self.keys(pipeline)?;
+            let host = sql::start(pipeline, settings, &self.log, &keys, &self.stop, &mut self.tasks)?;
+            deps.sql = Some(SqlDeps { host, keys });
         }
         let server = Server::bind(config, deps)?;
         self.address = Some(server.local_addr());
@@ -166,13 +171,14 @@ impl Running {
     }
 
     /// The keys of the file; without any, one of this data directory's own, so that a newcomer can trade.
-    fn keys(&mut self, pipeline: &Pipeline, settings: &MatcherSettings) -> anyhow::Result<Vec<ApiKey>> {
-        if settings.keys.is_empty() {
+    fn keys(&mut self, pipeline: &Pipeline) -> anyhow::Result<Vec<ApiKey>> {
+        let keys = pipeline.matcher.as_ref().map_or(&[][..], |matcher| &matcher.keys);
+        if keys.is_empty() {
             let (path, key) = trader_key::open(&pipeline.data_dir)?;
             self.trader_key = Some(path);
             return Ok(vec![key]);
         }
-        let keys = settings.keys.iter().map(|key| ApiKey {
+        let keys = keys.iter().map(|key| ApiKey {
             name: key.name.clone(),
             secret: key.secret.clone(),
             account: key.account,

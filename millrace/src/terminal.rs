@@ -51,6 +51,12 @@ pub(crate) fn greet(pipeline: &Pipeline, file: &Path, running: &Running) {
         say!("  prices           http://{address}/prices   and /prices/BTCUSDT");
         say!("  API              http://{address}/docs     health and metrics: /healthz, /metrics");
     }
+    if let Some(sql) = &pipeline.server.sql {
+        let door =
+            |name: &str, at: Option<std::net::SocketAddr>| at.map(|at| format!("   {name} {at}")).unwrap_or_default();
+        let (postgres, flight) = (door("Postgres", sql.postgres), door("Flight SQL", sql.flight));
+        eprintln!("  SQL              millrace sql   POST /sql{postgres}{flight}");
+    }
     if let Some(path) = &running.trader_key {
         say!("  trade with       X-Api-Key from {} (account 1)", path.display());
     }

@@ -8,10 +8,12 @@
 pub mod asof;
 pub mod engine;
 pub mod error;
+pub mod flight;
 pub mod functions;
 pub mod host;
 pub mod limits;
 pub mod live;
+pub mod login;
 pub mod output;
 pub mod parameters;
 pub mod postgres;
@@ -22,3 +24,4 @@ pub mod worker;
 pub use engine::{Answer, Bounds, Caller, Engine, Pinned, Planned, Tables};
 pub use error::SqlError;
 pub use limits::Limits;
+pub use login::Login;

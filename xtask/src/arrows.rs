@@ -7,7 +7,7 @@ mod tests {
     use crate::shell;
 
     /// For each crate, the workspace crates that its normal dependencies may name.
-    const MAY_USE: [(&str, &[&str]); 11] = [
+    const MAY_USE: [(&str, &[&str]); 12] = [
         ("model", &[]),
         ("journal", &["model"]),
         ("ledger", &["model"]),
@@ -15,9 +15,13 @@ mod tests {
         ("aggregate", &["model", "journal"]),
         ("matcher", &["model", "journal", "ledger"]),
         ("sink", &["model", "journal"]),
-        ("api", &["model", "journal", "ledger", "ingest", "aggregate", "matcher", "sink"]),
-        ("sim", &["model", "journal", "ledger", "ingest", "aggregate", "matcher", "sink", "api"]),
-        ("millrace", &["model", "journal", "ledger", "ingest", "aggregate", "matcher", "sink", "api", "sim"]),
+        ("queries", &["model", "journal", "sink"]),
+        ("api", &["model", "journal", "ledger", "ingest", "aggregate", "matcher", "sink", "queries"]),
+        ("sim", &["model", "journal", "ledger", "ingest", "aggregate", "matcher", "sink", "queries", "api"]),
+        (
+            "millrace",
+            &["model", "journal", "ledger", "ingest", "aggregate", "matcher", "sink", "queries", "api", "sim"],
+        ),
         ("xtask", &[]),
     ];
 

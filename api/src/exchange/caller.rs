@@ -31,13 +31,13 @@ impl FromRequestParts<Shared> for Caller {
     }
 }
 
-fn refused(message: &str) -> Problem {
+pub(crate) fn refused(message: &str) -> Problem {
     Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", message)
 }
 
 /// The key that was given. Every byte given is compared with every key, so that the time tells nothing about how
 /// much of a guess was right.
-fn find(keys: &[ApiKey], given: &[u8]) -> Option<usize> {
+pub(crate) fn find(keys: &[ApiKey], given: &[u8]) -> Option<usize> {
     let mut found = None;
     for (at, key) in keys.iter().enumerate() {
         let secret = key.secret.as_bytes();

@@ -26,7 +26,7 @@ use crate::problem::{Problem, shown};
 
 pub(crate) use account::{Accounts, Report};
 pub(crate) use body::Body;
-pub(crate) use caller::{Caller, HEADER};
+pub(crate) use caller::{Caller, HEADER, find, refused};
 pub(crate) use command::{Ask, Sent};
 pub(crate) use following::{After, Following, Step};
 pub(crate) use form::{

@@ -14,6 +14,7 @@ mod prices;
 mod refresh;
 mod registry;
 mod sockets;
+mod sql;
 mod topics;
 mod trader_words;
 mod traders;
@@ -29,6 +30,8 @@ use crate::problem::Problem;
 use crate::state::Shared;
 
 pub use registry::{Access, RouteEntry};
+pub use sql::SqlDeps;
+
 use registry::{Kind, Routes};
 
 /// What the document says of itself.
@@ -45,6 +48,7 @@ use registry::{Kind, Routes};
         (name = "candles", description = "Open, high, low, close and volume."),
         (name = "exchange", description = "Our own markets: orders, books, balances. Keys go in `X-Api-Key`."),
         (name = "streams", description = "Changes as they happen."),
+        (name = "sql", description = "Questions over everything that landed and what has not yet."),
         (name = "topics", description = "The records behind it all."),
         (name = "operation", description = "Health, metrics and documents.")
     )
@@ -82,6 +86,7 @@ pub(crate) fn all(limits: &Limits) -> Routes {
         .add(Access::Read, Kind::Stream, routes!(events::candle_events))
         .add(Access::Read, Kind::Stream, routes!(events::tick_events))
         .add(Access::Read, Kind::Stream, routes!(events::market_events))
+        .add(Access::Query, Kind::Stream, routes!(sql::run_sql))
         .add(Access::Operate, Kind::Answer, routes!(topics::list_topics))
         .add(Access::Operate, Kind::Stream, routes!(topics::read_records))
         .add(Access::Open, Kind::Answer, routes!(health::get_health))

@@ -25,6 +25,8 @@ pub enum Access {
     Read,
     /// The key of an account on the exchange.
     Trade,
+    /// Any key of the server's, for statements.
+    Query,
     /// The right to operate the pipeline or look inside.
     Operate,
     /// An operator's key on the exchange.

@@ -24,7 +24,7 @@ pub(crate) use log::{BackEnd, LogSettings};
 pub(crate) use matcher::{Market as MarketSettings, MatcherSettings};
 pub(crate) use problem::ConfigError;
 pub(crate) use scalar::duration;
-pub(crate) use server::ServerSettings;
+pub(crate) use server::{ServerSettings, SqlSettings};
 
 use scalar::{count, parsed, text};
 use section::{Context, Section};

@@ -16,3 +16,4 @@ mod refusals;
 #[allow(dead_code, reason = "the sink's own tests use all of it")]
 #[path = "../../../sink/tests/it/s3_server.rs"]
 mod s3_server;
+mod sql;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 /// Longest wait for anything; generous, since the machine may be busy.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
+const EMBEDDED: &str = "{ type: embedded, sync: every_batch }";
 pub(crate) const INSTRUMENTS: [&str; 4] = ["BTC-USDT", "ETH-USDT", "USDT-USD", "SOL-USDT"];
 
 /// A pipeline in a temporary directory.
@@ -30,11 +31,20 @@ fn free_port() -> u16 {
 impl Place {
     /// Writes a pipeline of three simulated venues on the embedded log, with `more` lines added.
     pub(crate) fn new(more: &str) -> Self {
-        Self::on("{ type: embedded, sync: every_batch }", more)
+        Self::with(EMBEDDED, "", more)
     }
 
     /// The same on another log.
     pub(crate) fn on(log: &str, more: &str) -> Self {
+        Self::with(log, "", more)
+    }
+
+    /// As [`Self::new`], with more fields of the server's section.
+    pub(crate) fn with_server(server: &str, more: &str) -> Self {
+        Self::with(EMBEDDED, server, more)
+    }
+
+    fn with(log: &str, server: &str, more: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let [api, binance, coinbase, kraken] = [(); 4].map(|()| free_port());
         let file = format!(
@@ -45,7 +55,7 @@ impl Place {
              sources:\n  binance: {{ type: binance, websocket: \"ws://127.0.0.1:{binance}\", rest: \"http://127.0.0.1:{binance}\" }}\n  \
              coinbase: {{ type: coinbase, websocket: \"ws://127.0.0.1:{coinbase}\", rest: \"http://127.0.0.1:{coinbase}\" }}\n  \
              kraken: {{ type: kraken, websocket: \"ws://127.0.0.1:{kraken}/v2\", rest: \"http://127.0.0.1:{kraken}\" }}\n\
-             server: {{ listen: \"127.0.0.1:{api}\" }}\n{more}",
+             server: {{ listen: \"127.0.0.1:{api}\"{server} }}\n{more}",
             INSTRUMENTS.join(", ")
         );
         std::fs::write(dir.path().join("pipeline.yaml"), file).unwrap();
@@ -155,6 +165,11 @@ impl Running {
         let text = self.get(&format!("/topics/{topic}/records?from=-1&follow=false")).unwrap();
         let last: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
         last["offset"].as_u64().unwrap() + 1
+    }
+
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Kill -9: no handler runs, nothing is flushed.

@@ -93,6 +93,7 @@ fn table(dir: &Path, name: &'static str, rows: usize, prices: &[&str]) -> Arc<Ma
         files,
         next: BTreeMap::from([(0, offset as u64)]),
         tail: TailStore::new(Arc::clone(&view)).pin(),
+        revisions: None,
         schema: view,
     };
     Arc::new(MarketTable::new(source).expect("a table"))

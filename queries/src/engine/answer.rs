@@ -1,11 +1,13 @@
 //! The rows of a statement, within its limits.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use futures_util::{Stream, StreamExt};
 use tokio::sync::OwnedSemaphorePermit;
@@ -93,6 +95,12 @@ pub(super) fn too_slow(time: Duration) -> SqlError {
     SqlError::limit(format!("the statement took longer than {} s", time.as_secs_f32()))
 }
 
+/// The engine has a mistake that this statement found.
+pub(super) fn panicked() -> DataFusionError {
+    let message = "the engine failed on this statement: it is a mistake of ours, and another way to ask may work";
+    DataFusionError::External(Box::new(SqlError::internal(message)))
+}
+
 impl Stream for Answer {
     type Item = Result<RecordBatch, SqlError>;
 
@@ -104,7 +112,9 @@ impl Stream for Answer {
             self.ended = true;
             return Poll::Ready(Some(Err(too_slow(self.time_max))));
         }
-        match self.stream.poll_next_unpin(context) {
+        // A panic of the engine is this statement's end, and nobody else's.
+        let polled = catch_unwind(AssertUnwindSafe(|| self.stream.poll_next_unpin(context)));
+        match polled.unwrap_or_else(|_| Poll::Ready(Some(Err(panicked())))) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Some(Ok(batch))) => {
                 self.rows += batch.num_rows() as u64;

@@ -4,6 +4,7 @@ mod answer;
 mod catalog;
 mod session;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,16 +14,22 @@ use datafusion::datasource::object_store::ObjectStoreUrl;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
+use futures_util::FutureExt;
 use object_store::ObjectStore;
+use sink::lake::Lake;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::error::{ErrorKind, SqlError};
 use crate::limits::Limits;
+use crate::live::LAKE;
 use crate::statement::{self, CopyFormat};
 
 pub use answer::Answer;
 pub use catalog::{Caller, Pinned, Tables};
+
+/// Time that a statement waits for a place, out of its own.
+const PLACE_WITHIN: Duration = Duration::from_secs(2);
 
 /// The engine of a process. All statements share its memory and its places.
 #[derive(Debug)]
@@ -76,6 +83,15 @@ impl Engine {
         &self.limits
     }
 
+    /// Makes a lake known, so that its files can be read.
+    ///
+    /// # Errors
+    /// Never with an address that is right, which it is.
+    pub fn register_lake(&self, lake: &Lake) -> Result<(), SqlError> {
+        self.register_store(&ObjectStoreUrl::parse(LAKE)?, lake.objects());
+        Ok(())
+    }
+
     /// Makes a store known under an address, where tables' files are.
     pub fn register_store(&self, address: &ObjectStoreUrl, store: Arc<dyn ObjectStore>) {
         self.runtime.register_object_store(address.as_ref(), store);
@@ -102,11 +118,7 @@ impl Engine {
             rows_max: bounds.rows_max.min(self.limits.rows_max),
         };
         let deadline = Instant::now() + bounds.time_max;
-        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| {
-            let message =
-                format!("{} statements are at work, which is all there may be: try again", self.limits.statements_max);
-            SqlError::new(ErrorKind::Busy, message)
-        })?;
+        let place = self.place().await?;
         let work = async {
             let pinned = tables.pin().await?;
             let columns = |name: &str| pinned.columns(name);
@@ -120,6 +132,16 @@ impl Engine {
         let schema = Arc::clone(plan.schema().inner());
         let parameters = session::parameters(&plan)?;
         Ok(Planned { context, plan, schema, parameters, copy, notes, deadline, bounds, place })
+    }
+
+    /// A place among the statements at work. A dashboard asks a dozen things at once, so there is a short wait.
+    async fn place(&self) -> Result<OwnedSemaphorePermit, SqlError> {
+        let waiting = tokio::time::timeout(PLACE_WITHIN, Arc::clone(&self.places).acquire_owned());
+        waiting.await.ok().and_then(Result::ok).ok_or_else(|| {
+            let message =
+                format!("{} statements are at work, which is all there may be: try again", self.limits.statements_max);
+            SqlError::new(ErrorKind::Busy, message)
+        })
     }
 
     /// Plans and runs a statement without parameters.
@@ -158,8 +180,9 @@ async fn within<T>(
     bounds: Bounds,
     work: impl Future<Output = Result<T, SqlError>>,
 ) -> Result<T, SqlError> {
-    match tokio::time::timeout_at(deadline, work).await {
-        Ok(result) => result,
+    match tokio::time::timeout_at(deadline, AssertUnwindSafe(work).catch_unwind()).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(_)) => Err(answer::panicked().into()),
         Err(_) => Err(answer::too_slow(bounds.time_max)),
     }
 }

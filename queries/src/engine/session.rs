@@ -77,6 +77,9 @@ impl Template {
             .with_relation_planners(vec![Arc::new(AsofRelationPlanner)])
             .with_optimizer_rule(Arc::new(PushFilterIntoAsof))
             .build();
+        for function in functions::bounded(|name| state.udf(name).ok()) {
+            state.register_udf(function).expect("functions can be registered");
+        }
         for function in functions::aggregates() {
             state.register_udaf(function).expect("aggregates can be registered");
         }

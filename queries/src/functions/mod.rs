@@ -5,6 +5,7 @@
 //! and `ema(value, periods)`. Decimal division is ours too.
 
 mod arg;
+mod bounded;
 mod decimals;
 mod divide;
 mod ema;
@@ -18,7 +19,7 @@ mod wide;
 use std::sync::Arc;
 
 use datafusion::logical_expr::planner::ExprPlanner;
-use datafusion::logical_expr::{AggregateUDF, WindowUDF};
+use datafusion::logical_expr::{AggregateUDF, ScalarUDF, WindowUDF};
 
 /// The aggregates. `sum` takes the place of DataFusion's.
 pub fn aggregates() -> Vec<Arc<AggregateUDF>> {
@@ -35,6 +36,11 @@ pub fn aggregates() -> Vec<Arc<AggregateUDF>> {
 /// The window functions.
 pub fn windows() -> Vec<Arc<WindowUDF>> {
     vec![Arc::new(WindowUDF::from(ffill::Ffill::new())), Arc::new(WindowUDF::from(ema::Ema::new()))]
+}
+
+/// Functions that take the places of those that are known by these names, held to a size.
+pub fn bounded(known: impl Fn(&str) -> Option<Arc<ScalarUDF>>) -> Vec<Arc<ScalarUDF>> {
+    bounded::all(known)
 }
 
 /// What plans `a / b` of decimals.

@@ -16,9 +16,14 @@ use crate::worker::{LakePlace, Setup};
 
 /// Time for a worker to say that it is ready.
 const READY_WITHIN: Duration = Duration::from_secs(20);
+/// Time in which the end of a worker is noticed.
+const GONE_WITHIN: Duration = Duration::from_secs(1);
 /// What is said when a worker has gone and nobody knows why.
 pub(super) const ENDED: &str = "the SQL worker was ended, by another statement that did not stop or by the limit of \
                                 memory: try again";
+
+/// The program's allocator would otherwise take a gigabyte of writable memory at its start, which would count.
+const ALLOCATOR: [(&str, &str); 2] = [("MIMALLOC_ARENA_EAGER_COMMIT", "0"), ("MIMALLOC_PURGE_DELAY", "100")];
 
 /// A worker at work. Dropping the last handle ends it.
 #[derive(Debug)]
@@ -52,6 +57,9 @@ impl Child {
             .arg("sql-worker")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            // Ctrl-C on a terminal is its parent's matter.
+            .process_group(0)
+            .envs(ALLOCATOR)
             .kill_on_drop(true)
             .spawn()
             .map_err(failed)?;
@@ -90,6 +98,11 @@ impl Child {
     /// Whether it has ended or is being ended.
     pub(super) fn has_ended(&self) -> bool {
         self.ended.is_cancelled() || self.kill.is_cancelled()
+    }
+
+    /// Waits until its end is known, which follows a moment after its connections have broken.
+    pub(super) async fn gone(&self) {
+        let _ = tokio::time::timeout(GONE_WITHIN, self.ended.cancelled()).await;
     }
 
     /// Ends it, whatever it is doing.

@@ -15,7 +15,7 @@ use super::child::connect;
 use crate::error::SqlError;
 use crate::live::Begin;
 use crate::output::{Encoder, Format};
-use crate::worker::protocol::{self, Kind, Piece};
+use crate::worker::protocol::{self, Ends, Kind, LogEnds, Piece};
 
 /// Reads of a partition that wait to be sent.
 const WAITING_MAX: usize = 4;
@@ -28,21 +28,62 @@ const ENDS_EVERY: Duration = Duration::from_secs(1);
 pub(super) fn start(log: &Arc<dyn Log>, socket: &Path, ended: &CancellationToken) {
     for table in Table::all() {
         let feed = Feed { log: Arc::clone(log), socket: socket.to_owned(), table: *table };
-        let ended = ended.clone();
-        tokio::spawn(async move {
-            let feeding = async {
-                loop {
-                    if let Err(error) = feed.follow().await {
-                        tracing::warn!(table = feed.table.name(), %error, "the tail of a table begins anew");
-                    }
-                    tokio::time::sleep(RETRY_AFTER).await;
+        again(ended, move || {
+            let feed = feed.clone();
+            async move {
+                if let Err(error) = feed.follow().await {
+                    tracing::warn!(table = feed.table.name(), %error, "the tail of a table begins anew");
                 }
-            };
-            ended.run_until_cancelled(feeding).await
+            }
         });
+    }
+    let (log, socket) = (Arc::clone(log), socket.to_owned());
+    again(ended, move || {
+        let (log, socket) = (Arc::clone(&log), socket.clone());
+        async move {
+            if let Err(error) = tell_ends(&*log, &socket).await {
+                tracing::warn!(%error, "the SQL worker is not told where the log ends");
+            }
+        }
+    });
+}
+
+/// Does something again and again, with a pause in between, until `ended` fires.
+fn again<F: Future<Output = ()> + Send + 'static>(
+    ended: &CancellationToken,
+    work: impl Fn() -> F + Send + Sync + 'static,
+) {
+    let ended = ended.clone();
+    tokio::spawn(async move {
+        let working = async {
+            loop {
+                work().await;
+                tokio::time::sleep(RETRY_AFTER).await;
+            }
+        };
+        ended.run_until_cancelled(working).await
+    });
+}
+
+/// Tells the worker where the log ends, so that `watermark` knows it also of a tail that has no room.
+async fn tell_ends(log: &dyn Log, socket: &Path) -> Result<(), SqlError> {
+    let mut stream = connect(socket).await?;
+    loop {
+        let topics = log.topics().await.map_err(failed)?;
+        let mut ends = LogEnds::new();
+        for table in Table::all() {
+            let Some((_, partitions)) = topics.iter().find(|(name, _)| &**name == table.topic()) else { continue };
+            let of_table = ends.entry(table.name().to_owned()).or_default();
+            for index in 0..*partitions {
+                of_table.insert(index, log.bounds(&Partition::new(table.topic(), index)).await.map_err(failed)?.end);
+            }
+        }
+        protocol::write_json(&mut stream, Kind::LogEnds, &ends).await.map_err(failed)?;
+        tokio::time::sleep(ENDS_EVERY).await;
     }
 }
 
+#[derive(Clone)]
 struct Feed {
     log: Arc<dyn Log>,
     socket: PathBuf,
@@ -61,22 +102,30 @@ impl Feed {
     /// Follows the topic's partitions from where the worker says, until something fails.
     async fn follow(&self) -> Result<(), SqlError> {
         let topics = self.log.topics().await.map_err(failed)?;
-        let Some((_, partitions)) = topics.into_iter().find(|(name, _)| &**name == self.table.topic()) else {
-            // A pipeline without this topic: look again now and then.
-            tokio::time::sleep(ENDS_EVERY * 10).await;
-            return Ok(());
-        };
+        // A pipeline without this topic has none; its table is empty.
+        let partitions =
+            topics.into_iter().find(|(name, _)| &**name == self.table.topic()).map_or(0, |(_, count)| count);
         let mut stream = connect(&self.socket).await?;
         protocol::write(&mut stream, Kind::Tail, self.table.name().as_bytes()).await.map_err(failed)?;
         let Some((Kind::Tail, payload)) = protocol::read(&mut stream).await.map_err(failed)? else {
             return Err(SqlError::internal("the worker takes no tail"));
         };
         let begin: Begin = protocol::json(&payload).map_err(failed)?;
+        let mut ends = Ends::new();
+        for index in 0..partitions {
+            let bounds = self.log.bounds(&Partition::new(self.table.topic(), index)).await.map_err(failed)?;
+            let newest = begin.newest.map_or(0, |count| bounds.end.saturating_sub(count));
+            let from = begin.next.get(&index).copied().unwrap_or(newest).max(bounds.start);
+            ends.insert(index, (from, bounds.end));
+        }
+        protocol::write_json(&mut stream, Kind::Begun, &ends).await.map_err(failed)?;
+        if ends.is_empty() {
+            return std::future::pending().await;
+        }
         let (sender, receiver) = mpsc::channel(WAITING_MAX);
         let mut readers = tokio::task::JoinSet::new();
-        for index in 0..partitions {
+        for (index, (from, _)) in ends {
             let partition = Partition::new(self.table.topic(), index);
-            let from = begin.next.get(&index).copied();
             readers.spawn(read(Arc::clone(&self.log), partition, from, sender.clone()));
         }
         drop(sender);
@@ -106,13 +155,8 @@ impl Feed {
                     refused.increment(1);
                 }
             }
-            let piece = Piece {
-                partition: read.partition,
-                first: read.first,
-                end: read.end,
-                log_end: read.end,
-                rows: read.end > read.first,
-            };
+            let piece =
+                Piece { partition: read.partition, first: read.first, end: read.end, rows: read.end > read.first };
             protocol::write_json(stream, Kind::Piece, &piece).await.map_err(failed)?;
             if piece.rows {
                 let bytes = encoder.encode(&rows.finish())?;
@@ -132,21 +176,9 @@ fn restored(known: Vec<(String, u64, u64)>) -> Marks {
 }
 
 /// Reads one partition for ever.
-async fn read(
-    log: Arc<dyn Log>,
-    partition: Partition,
-    from: Option<Offset>,
-    to: mpsc::Sender<Read>,
-) -> Result<(), LogError> {
-    let bounds = log.bounds(&partition).await?;
-    let from = from.unwrap_or(bounds.start).max(bounds.start);
+async fn read(log: Arc<dyn Log>, partition: Partition, from: Offset, to: mpsc::Sender<Read>) -> Result<(), LogError> {
     let mut reader = log.reader(&partition, from, Visibility::Durable).await?;
     let index = partition.index;
-    // Says where the partition begins even while nothing comes.
-    let begun = Read { partition: index, first: from, end: from, records: Vec::new() };
-    if to.send(begun).await.is_err() {
-        return Ok(());
-    }
     loop {
         let mut records = Vec::new();
         let first = reader.position();

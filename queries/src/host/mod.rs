@@ -137,14 +137,22 @@ impl SqlHost {
             );
             return Err(SqlError::limit(message));
         }
-        for attempt in 1..=ATTEMPTS {
+        let mut attempt = 1;
+        loop {
             let child = self.child().await?;
-            match Running::begin(child, &request, statement.parameters.as_deref()).await {
+            match Running::begin(Arc::clone(&child), &request, statement.parameters.as_deref()).await {
                 // Another statement may have been the reason.
-                Err(error) if error.kind == ErrorKind::Busy && error.message == child::ENDED && attempt < ATTEMPTS => {}
+                Err(error) if is_ended(&error) && attempt < ATTEMPTS => {
+                    attempt += 1;
+                    child.gone().await;
+                }
                 begun => return begun,
             }
         }
-        unreachable!("the last attempt returns")
     }
+}
+
+/// Whether the worker ended, for whatever reason, before the statement gave anything.
+fn is_ended(error: &SqlError) -> bool {
+    error.kind == ErrorKind::Busy && error.message == child::ENDED
 }

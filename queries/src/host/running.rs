@@ -18,11 +18,13 @@ use crate::parameters;
 use crate::statement::CopyFormat;
 use crate::worker::protocol::{self, Described, Kind, Request};
 
-/// Time after its deadline, or after its client has gone, in which a statement has to stop by itself.
-const GRACE: Duration = Duration::from_secs(1);
+/// Time after its deadline in which a statement has to say that it met it.
+const SILENCE_MAX: Duration = Duration::from_millis(500);
+/// Time after its connection was closed in which a statement has to stop by itself.
+const GRACE: Duration = Duration::from_millis(500);
 
-/// A statement that was planned and gives rows. Dropping it ends the statement: within a second, if need be with the
-/// worker.
+/// A statement that was planned and gives rows. Dropping it ends the statement: within a second of its deadline, if need
+/// be with the worker.
 #[derive(Debug)]
 pub struct Running {
     child: Arc<Child>,
@@ -34,12 +36,15 @@ pub struct Running {
     copy: Option<CopyFormat>,
     notes: Vec<String>,
     decoder: StreamDecoder,
+    /// What came first: it is waited for, so that a statement whose worker ends before can run again.
+    first: Option<(Kind, Vec<u8>)>,
     ready: VecDeque<RecordBatch>,
     done: bool,
 }
 
 impl Running {
-    /// Hands a statement to the worker and waits until it is planned.
+    /// Hands a statement to the worker and waits until it is planned and, unless only that was asked for, gives
+    /// something.
     pub(super) async fn begin(child: Arc<Child>, request: &Request, given: Option<&[u8]>) -> Result<Self, SqlError> {
         let mut stream = child.connect().await?;
         let gone = |_| SqlError::new(ErrorKind::Busy, ENDED);
@@ -51,13 +56,14 @@ impl Running {
         let mut running = Self {
             child,
             stream: Some(stream),
-            deadline: Instant::now() + request.time_max + GRACE,
+            deadline: Instant::now() + request.time_max + SILENCE_MAX,
             time_max: request.time_max,
             schema: Arc::clone(&empty),
             parameters: empty,
             copy: None,
             notes: Vec::new(),
             decoder: StreamDecoder::new(),
+            first: None,
             ready: VecDeque::new(),
             done: false,
         };
@@ -71,7 +77,16 @@ impl Running {
                     false => CopyFormat::Text,
                 });
                 running.notes = described.notes;
-                Ok(running)
+                match running.frame().await? {
+                    (Kind::Failed, payload) => {
+                        running.done = true;
+                        Err(protocol::json(&payload).unwrap_or_else(SqlError::internal))
+                    }
+                    first => {
+                        running.first = Some(first);
+                        Ok(running)
+                    }
+                }
             }
             (Kind::Failed, payload) => {
                 running.done = true;
@@ -103,22 +118,32 @@ impl Running {
 
     /// The next frame, in time.
     async fn frame(&mut self) -> Result<(Kind, Vec<u8>), SqlError> {
+        if let Some(first) = self.first.take() {
+            return Ok(first);
+        }
         let Some(stream) = &mut self.stream else {
             return Err(SqlError::internal("the statement has ended"));
         };
         match tokio::time::timeout_at(self.deadline, protocol::read(stream)).await {
             Ok(Ok(Some(frame))) => Ok(frame),
+            // The worker closes a statement whose rows were not taken in time.
+            Ok(_) if Instant::now() >= self.deadline - SILENCE_MAX => {
+                self.done = true;
+                Err(self.too_slow())
+            }
             Ok(_) => {
                 self.done = true;
                 Err(SqlError::new(ErrorKind::Busy, ENDED))
             }
             Err(_) => {
-                self.done = true;
-                self.child.kill("a statement did not stop at its deadline");
-                let seconds = self.time_max.as_secs_f32();
-                Err(SqlError::limit(format!("the statement took longer than {seconds} s and was ended")))
+                self.close();
+                Err(self.too_slow())
             }
         }
+    }
+
+    fn too_slow(&self) -> SqlError {
+        SqlError::limit(format!("the statement took longer than {} s", self.time_max.as_secs_f32()))
     }
 
     /// The next bytes of the answer as an Arrow stream; `None` when it is whole.
@@ -161,12 +186,13 @@ impl Running {
     }
 }
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        let Some(mut stream) = self.stream.take().filter(|_| !self.done) else { return };
+impl Running {
+    /// Closes the connection, which ends the statement. The worker has to close its own end within the grace; when it
+    /// does not, nothing but its end ends the statement.
+    fn close(&mut self) {
+        let Some(mut stream) = self.stream.take().filter(|_| !std::mem::replace(&mut self.done, true)) else { return };
         let child = Arc::clone(&self.child);
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        // The worker sees our end closed and drops the statement; it has to close its own end within the grace.
         runtime.spawn(async move {
             use tokio::io::AsyncWriteExt;
             let stopped = async {
@@ -176,8 +202,14 @@ impl Drop for Running {
                 std::io::Result::Ok(())
             };
             if tokio::time::timeout(GRACE, stopped).await.is_err() {
-                child.kill("a statement went on after its client had gone");
+                child.kill("a statement did not stop");
             }
         });
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.close();
     }
 }

@@ -13,12 +13,21 @@ use async_trait::async_trait;
 use datafusion::datasource::object_store::ObjectStoreUrl;
 use sink::lake::{Lake, Snapshot};
 use sink::tables::Table;
+use tokio::sync::Notify;
 
 use crate::engine::{Pinned, Tables};
 use crate::error::SqlError;
-use crate::table::{File, MarketTable, Source, TailStore, sql_schema};
+use crate::table::{File, MarketTable, Revisions, Source, TailStore, sql_schema};
 
-pub use watermark::NAME as WATERMARK;
+pub use watermark::{NAME as WATERMARK, schema as watermark_schema};
+
+/// A statement waits so long for tails that are being read from their beginnings, as after a start of the worker.
+const CATCH_UP_WITHIN: Duration = Duration::from_secs(5);
+/// Records of a partition that a tail begins with where there is no lake.
+const NEWEST_RECORDS: u64 = 200_000;
+
+/// A candle is corrected by a later one until it lands.
+const CANDLES: Revisions = Revisions { of: &["cause_partition", "symbol", "interval", "start_ns"], number: "revision" };
 
 /// Where the lake's files are, for DataFusion.
 pub const LAKE: &str = "lake://lake/";
@@ -32,6 +41,8 @@ struct Entry {
     ends: BTreeMap<u32, u64>,
     /// Offsets at which a tail began whose earlier records no snapshot has.
     begun: BTreeMap<u32, u64>,
+    /// Where the log ended when the tail began; none before it has.
+    caught_up_at: Option<BTreeMap<u32, u64>>,
 }
 
 /// Every table, live.
@@ -41,6 +52,8 @@ pub struct LiveTables {
     log: Option<u128>,
     tail_bytes_max: usize,
     entries: Mutex<BTreeMap<Table, Entry>>,
+    /// Wakes statements that wait for a tail to begin.
+    progress: Notify,
 }
 
 impl std::fmt::Debug for LiveTables {
@@ -56,6 +69,8 @@ pub struct Begin {
     pub next: BTreeMap<u32, u64>,
     /// What is known of each partition's writers there: name, major, minor.
     pub marks: BTreeMap<u32, Vec<(String, u64, u64)>>,
+    /// Set where no lake has the older records: how many of a partition's newest are wanted.
+    pub newest: Option<u64>,
 }
 
 impl LiveTables {
@@ -64,10 +79,10 @@ impl LiveTables {
         let entry = |table: &Table| {
             let tail = TailStore::new(sql_schema(&table.schema()));
             let (ends, begun) = (BTreeMap::new(), BTreeMap::new());
-            (*table, Entry { snapshot: None, files: Vec::new(), tail, ends, begun })
+            (*table, Entry { snapshot: None, files: Vec::new(), tail, ends, begun, caught_up_at: None })
         };
         let entries = Mutex::new(Table::all().iter().map(entry).collect());
-        Self { lake, log, tail_bytes_max, entries }
+        Self { lake, log, tail_bytes_max, entries, progress: Notify::new() }
     }
 
     fn entries(&self) -> MutexGuard<'_, BTreeMap<Table, Entry>> {
@@ -114,6 +129,7 @@ impl LiveTables {
         let entry = entries.get_mut(&table).expect("every table is there");
         entry.tail.reset();
         entry.begun.clear();
+        entry.caught_up_at = None;
         let (mut next, mut marks) = (BTreeMap::new(), BTreeMap::new());
         if let (Some(snapshot), Some(log)) = (&entry.snapshot, self.log) {
             for (partition, position) in snapshot.positions(log) {
@@ -122,7 +138,20 @@ impl LiveTables {
                 marks.insert(*partition, known.collect());
             }
         }
-        Begin { next, marks }
+        Begin { next, marks, newest: self.lake.is_none().then_some(NEWEST_RECORDS) }
+    }
+
+    /// Notes where the partitions of a tail begin, and where the log ends as it does.
+    pub fn begun(&self, table: Table, ends: &BTreeMap<u32, (u64, u64)>) {
+        let mut entries = self.entries();
+        let entry = entries.get_mut(&table).expect("every table is there");
+        for (partition, (first, end)) in ends {
+            entry.begun.entry(*partition).or_insert(*first);
+            entry.tail.begin(*partition, *first);
+            entry.ends.insert(*partition, *end);
+        }
+        entry.caught_up_at = Some(ends.iter().map(|(partition, (_, end))| (*partition, *end)).collect());
+        self.progress.notify_waiters();
     }
 
     /// Adds tail rows made of a partition's records from `first` up to `end`.
@@ -132,27 +161,56 @@ impl LiveTables {
     pub fn push(&self, table: Table, partition: u32, first: u64, end: u64, rows: RecordBatch) -> Result<(), SqlError> {
         let mut entries = self.entries();
         let entry = entries.get_mut(&table).expect("every table is there");
-        entry.begun.entry(partition).or_insert(first);
         entry.tail.push(partition, first, end, rows)?;
         let known = entry.ends.entry(partition).or_default();
         *known = end.max(*known);
+        self.progress.notify_waiters();
         Ok(())
     }
 
-    /// Notes where the tail of a partition begins and its log ends.
-    pub fn note(&self, table: Table, partition: u32, first: u64, log_end: u64) {
+    /// Notes where the log ends.
+    pub fn note_ends(&self, ends: &BTreeMap<String, BTreeMap<u32, u64>>) {
         let mut entries = self.entries();
-        let entry = entries.get_mut(&table).expect("every table is there");
-        entry.begun.entry(partition).or_insert(first);
-        entry.tail.begin(partition, first);
-        entry.ends.insert(partition, log_end);
+        for (name, ends) in ends {
+            let Some(entry) = name.parse().ok().and_then(|table: Table| entries.get_mut(&table)) else { continue };
+            for (partition, end) in ends {
+                let known = entry.ends.entry(*partition).or_default();
+                *known = (*known).max(*end);
+            }
+        }
     }
 
-    /// Whether there is room for more tail rows of a table: half of all room is the most for one.
+    /// Whether there is room for more tail rows of a table: half of all room is the most for one. Where no lake has
+    /// what the tail lets go of, the oldest rows make room for newer ones.
     pub fn has_room(&self, table: Table) -> bool {
-        let entries = self.entries();
-        let all: usize = entries.values().map(|entry| entry.tail.bytes()).sum();
-        all < self.tail_bytes_max && entries[&table].tail.bytes() < self.tail_bytes_max / 2
+        let mut entries = self.entries();
+        loop {
+            let all: usize = entries.values().map(|entry| entry.tail.bytes()).sum();
+            if all < self.tail_bytes_max && entries[&table].tail.bytes() < self.tail_bytes_max / 2 {
+                return true;
+            }
+            if self.lake.is_some() {
+                return false;
+            }
+            let largest = entries.values_mut().max_by_key(|entry| entry.tail.bytes()).expect("there are tables");
+            let Some((partition, first)) = largest.tail.let_go() else { return false };
+            largest.begun.insert(partition, first);
+        }
+    }
+
+    /// Waits until every tail has reached the end that the log had when it began, as long as that takes at most.
+    async fn caught_up(&self, patience: Duration) {
+        let waiting = async {
+            loop {
+                let progress = self.progress.notified();
+                if self.entries().values().all(Entry::is_caught_up) {
+                    return;
+                }
+                progress.await;
+            }
+        };
+        // What has not come by then is told by a note.
+        let _ = tokio::time::timeout(patience, waiting).await;
     }
 
     /// Bytes of all tails.
@@ -166,6 +224,11 @@ fn next_offsets(snapshot: &Snapshot, log: u128) -> BTreeMap<u32, u64> {
 }
 
 impl Entry {
+    fn is_caught_up(&self) -> bool {
+        let reached = |(partition, end): (&u32, &u64)| self.tail.ends().get(partition).is_some_and(|at| at >= end);
+        self.caught_up_at.as_ref().is_some_and(|ends| ends.iter().all(reached))
+    }
+
     /// Offset per partition at which the tail takes over from the files.
     fn next(&self, log: Option<u128>) -> BTreeMap<u32, u64> {
         let mut next = self.begun.clone();
@@ -183,6 +246,9 @@ impl Tables for LiveTables {
         if self.log.is_none() || self.entries().values().any(|entry| entry.snapshot.is_none()) {
             self.refresh().await?;
         }
+        if self.log.is_some() {
+            self.caught_up(CATCH_UP_WITHIN).await;
+        }
         let entries = self.entries();
         let mut pinned = Pinned::new();
         let store = ObjectStoreUrl::parse(LAKE)?;
@@ -194,11 +260,14 @@ impl Tables for LiveTables {
                 files: entry.files.clone(),
                 next: entry.next(self.log),
                 tail: entry.tail.pin(),
+                revisions: (*table == Table::Candles).then_some(CANDLES),
             };
             pinned.add(table.name(), Arc::new(MarketTable::new(source)?));
         }
         let rows = watermark::rows(&entries, self.log);
-        for note in watermark::notes(&rows, |table| entries[&table].tail.bytes() >= self.tail_bytes_max / 2) {
+        let is_full = |table| entries[&table].tail.bytes() >= self.tail_bytes_max / 2;
+        let is_waiting = |table| self.log.is_some() && !entries[&table].is_caught_up();
+        for note in watermark::notes(&rows, is_full, is_waiting, self.lake.is_some()) {
             pinned.note(note);
         }
         pinned.add(watermark::NAME, watermark::table(&rows)?);

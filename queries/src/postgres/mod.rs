@@ -5,32 +5,29 @@
 //! has not proven one, whatever state the protocol thinks it is in.
 
 mod auth;
+mod bounded;
 mod commands;
 mod numeric;
 mod parameters;
 mod rows;
 mod session;
 mod statement;
+mod wire;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use pgwire::api::ConnectionManager;
-use pgwire::api::auth::StartupHandler;
-use pgwire::api::cancel::{CancelHandler, DefaultCancelHandler};
-use pgwire::api::copy::CopyHandler;
-use pgwire::api::query::{ExtendedQueryHandler, SimpleQueryHandler};
-use pgwire::api::{ErrorHandler, NoopHandler, PgWireServerHandlers};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::host::SqlHost;
+use crate::login::Login;
+use auth::Keys;
 use session::Session;
-
-pub use auth::Login;
 
 /// Pause after a connection that could not be accepted.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
@@ -70,6 +67,7 @@ pub enum PostgresError {
 pub struct PostgresServer {
     listener: TcpListener,
     logins: Arc<Vec<Login>>,
+    keys: Arc<Keys>,
     connections_max: usize,
     host: SqlHost,
 }
@@ -90,7 +88,8 @@ impl PostgresServer {
         let listener = std::net::TcpListener::bind(config.listen).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
         let listener = TcpListener::from_std(listener).map_err(failed)?;
-        Ok(Self { listener, logins: Arc::new(config.logins), connections_max: config.connections_max, host })
+        let keys = Arc::new(Keys::new(&config.logins));
+        Ok(Self { listener, logins: Arc::new(config.logins), keys, connections_max: config.connections_max, host })
     }
 
     /// Where it listens.
@@ -113,11 +112,12 @@ impl PostgresServer {
                         metrics::counter!("millrace_sql_postgres_refused_total").increment(1);
                         continue;
                     };
-                    let session = Session::new(self.host.clone(), Arc::clone(&self.logins), Arc::clone(&manager));
+                    let (logins, keys) = (Arc::clone(&self.logins), Arc::clone(&self.keys));
+                    let session = Session::new(self.host.clone(), logins, keys, Arc::clone(&manager));
                     let stop = stop.clone();
                     tasks.spawn(async move {
                         let _place = place;
-                        stop.run_until_cancelled(serve(stream, session)).await
+                        stop.run_until_cancelled(wire::serve(stream, session)).await
                     });
                 }
                 Err(error) => {
@@ -128,45 +128,5 @@ impl PostgresServer {
         }
         tasks.close();
         tasks.wait().await;
-    }
-}
-
-async fn serve(stream: TcpStream, session: Session) {
-    // Small answers leave at once.
-    let _ = stream.set_nodelay(true);
-    let handlers = Handlers { session: Arc::new(session) };
-    if let Err(error) = pgwire::tokio::process_socket(stream, None, handlers).await {
-        tracing::debug!(%error, "a connection ended");
-    }
-}
-
-/// The session under all of the protocol's roles.
-struct Handlers {
-    session: Arc<Session>,
-}
-
-impl PgWireServerHandlers for Handlers {
-    fn simple_query_handler(&self) -> Arc<impl SimpleQueryHandler> {
-        Arc::clone(&self.session)
-    }
-
-    fn extended_query_handler(&self) -> Arc<impl ExtendedQueryHandler> {
-        Arc::clone(&self.session)
-    }
-
-    fn startup_handler(&self) -> Arc<impl StartupHandler> {
-        Arc::clone(&self.session)
-    }
-
-    fn copy_handler(&self) -> Arc<impl CopyHandler> {
-        Arc::new(NoopHandler)
-    }
-
-    fn error_handler(&self) -> Arc<impl ErrorHandler> {
-        Arc::new(NoopHandler)
-    }
-
-    fn cancel_handler(&self) -> Arc<impl CancelHandler> {
-        Arc::new(DefaultCancelHandler::new(Arc::clone(self.session.manager())))
     }
 }

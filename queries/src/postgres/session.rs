@@ -4,11 +4,11 @@ use std::fmt::Debug;
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
-use futures_util::Sink;
+use futures_util::{Sink, SinkExt};
 use pgwire::api::auth::sasl::SASLAuthStartupHandler;
 use pgwire::api::auth::sasl::scram::ScramAuth;
 use pgwire::api::auth::{DefaultServerParameterProvider, StartupHandler};
-use pgwire::api::portal::Portal;
+use pgwire::api::portal::{Format, Portal};
 use pgwire::api::query::{ExtendedQueryHandler, SimpleQueryHandler};
 use pgwire::api::results::{FieldFormat, Response};
 use pgwire::api::store::PortalStore;
@@ -16,13 +16,14 @@ use pgwire::api::{ClientInfo, ClientPortalStore, ConnectionManager, METADATA_USE
 use pgwire::error::{ErrorInfo, PgWireError, PgWireResult};
 use pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
 
-use super::auth::{Keys, Login};
+use super::auth::Keys;
 use super::commands::{self, Command};
 use super::statement::{Parser, Prepared};
 use super::{parameters, rows};
 use crate::engine::Caller;
 use crate::error::{Position, SqlError};
 use crate::host::{SqlHost, Statement};
+use crate::login::Login;
 
 /// A connection and who is at its other end.
 pub(super) struct Session {
@@ -49,16 +50,26 @@ fn fatal(message: impl Into<String>) -> PgWireError {
 }
 
 impl Session {
-    pub(super) fn new(host: SqlHost, logins: Arc<Vec<Login>>, manager: Arc<ConnectionManager>) -> Self {
+    pub(super) fn new(
+        host: SqlHost,
+        logins: Arc<Vec<Login>>,
+        keys: Arc<Keys>,
+        manager: Arc<ConnectionManager>,
+    ) -> Self {
         let mut parameters = DefaultServerParameterProvider::default();
         parameters.is_superuser = false;
         parameters.default_transaction_read_only = true;
         parameters.time_zone = "UTC".to_owned();
-        let scram = ScramAuth::new(Arc::new(Keys(Arc::clone(&logins))));
+        let scram = ScramAuth::new(keys);
         let startup = SASLAuthStartupHandler::new(Arc::new(parameters))
             .with_scram(scram)
             .with_connection_manager(Arc::clone(&manager));
         Self { host, logins, startup, manager, caller: Arc::default() }
+    }
+
+    /// Set once the other end has proven who it is.
+    pub(super) fn proof(&self) -> &Arc<OnceLock<Caller>> {
+        &self.caller
     }
 
     pub(super) fn manager(&self) -> &Arc<ConnectionManager> {
@@ -70,9 +81,17 @@ impl Session {
         self.caller.get().ok_or_else(|| fatal("log in first"))
     }
 
-    /// Runs a statement and begins its answer.
-    async fn answer(&self, statement: &Statement, format: &pgwire::api::portal::Format) -> PgWireResult<Response> {
+    /// Runs a statement, tells what a reader has to know of it, and begins its answer.
+    async fn answer<C>(&self, client: &mut C, statement: &Statement, format: &Format) -> PgWireResult<Response>
+    where
+        C: Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
         let running = self.host.run(statement).await.map_err(error)?;
+        for note in running.notes() {
+            let notice = ErrorInfo::new("NOTICE".to_owned(), "00000".to_owned(), note.clone());
+            client.feed(PgWireBackendMessage::NoticeResponse(notice.into())).await?;
+        }
         rows::respond(running, format)
     }
 }
@@ -103,7 +122,7 @@ impl StartupHandler for Session {
 
 #[async_trait]
 impl SimpleQueryHandler for Session {
-    async fn do_query<C>(&self, _client: &mut C, query: &str) -> PgWireResult<Vec<Response>>
+    async fn do_query<C>(&self, client: &mut C, query: &str) -> PgWireResult<Vec<Response>>
     where
         C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
         C::PortalStore: PortalStore,
@@ -114,8 +133,7 @@ impl SimpleQueryHandler for Session {
         match commands::of(query) {
             Command::Sql => {
                 let statement = Statement::new(query, caller);
-                let format = pgwire::api::portal::Format::UnifiedText;
-                Ok(vec![self.answer(&statement, &format).await?])
+                Ok(vec![self.answer(client, &statement, &Format::UnifiedText).await?])
             }
             command => Ok(vec![command.respond(FieldFormat::Text)?]),
         }
@@ -131,7 +149,7 @@ impl ExtendedQueryHandler for Session {
         Arc::new(Parser { host: self.host.clone(), caller: Arc::clone(&self.caller) })
     }
 
-    async fn do_query<C>(&self, _client: &mut C, portal: &Portal<Prepared>, _max_rows: usize) -> PgWireResult<Response>
+    async fn do_query<C>(&self, client: &mut C, portal: &Portal<Prepared>, _max_rows: usize) -> PgWireResult<Response>
     where
         C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
         C::PortalStore: PortalStore<Statement = Prepared>,
@@ -147,7 +165,7 @@ impl ExtendedQueryHandler for Session {
                 if !values.is_empty() {
                     statement.parameters = Some(crate::parameters::write(&values).map_err(error)?);
                 }
-                self.answer(&statement, &portal.result_column_format).await
+                self.answer(client, &statement, &portal.result_column_format).await
             }
             command => command.respond(portal.result_column_format.format_for(0)),
         }

@@ -46,13 +46,14 @@ pub struct File {
 impl File {
     /// What DataFusion may know of the columns in the file itself, without the date.
     pub(super) fn own_statistics(&self, schema: &SchemaRef) -> Statistics {
-        let mut statistics = self.statistics(schema);
+        let mut statistics = self.statistics(schema, Precision::Inexact);
         statistics.column_statistics.pop();
         statistics
     }
 
-    /// What DataFusion may know of it. The date is the last column of the table.
-    pub(super) fn statistics(&self, schema: &SchemaRef) -> Statistics {
+    /// What DataFusion may know of it. The date is the last column of the table. Ends of ranges are given as `bound` says:
+    /// they are values of the file or beyond, so `min(…)` may not be answered with them.
+    fn statistics(&self, schema: &SchemaRef, bound: fn(ScalarValue) -> Precision<ScalarValue>) -> Statistics {
         let last = schema.fields().len() - 1;
         let columns = (0..=last).map(|column| {
             if column == last {
@@ -68,8 +69,8 @@ impl File {
                 None => ColumnStatistics::new_unknown(),
                 Some(range) => ColumnStatistics {
                     null_count: range.nulls.map_or(Precision::Absent, |nulls| Precision::Exact(nulls as usize)),
-                    min_value: Precision::Inexact(range.min.clone()),
-                    max_value: Precision::Inexact(range.max.clone()),
+                    min_value: bound(range.min.clone()),
+                    max_value: bound(range.max.clone()),
                     ..ColumnStatistics::new_unknown()
                 },
             }
@@ -92,7 +93,8 @@ pub(super) fn prune(files: &[Arc<File>], schema: &SchemaRef, filters: &[Expr]) -
     if pruning.always_true() {
         return Ok(files.to_vec());
     }
-    let statistics = files.iter().map(|file| Arc::new(file.statistics(schema))).collect();
+    // Pruning looks at exact ends only; for it, being beyond is as good.
+    let statistics = files.iter().map(|file| Arc::new(file.statistics(schema, Precision::Exact))).collect();
     let keep = pruning.prune(&PrunableStatistics::new(statistics, Arc::clone(schema)))?;
     let keep = BooleanArray::from(keep);
     Ok(files.iter().zip(keep.values().iter()).filter(|(_, keep)| *keep).map(|(file, _)| Arc::clone(file)).collect())

@@ -25,6 +25,7 @@ use datafusion::physical_plan::union::UnionExec;
 
 use super::files::{self, File};
 use super::order::chains;
+use super::revisions::Revisions;
 use super::tail::Tail;
 
 /// Sorted chains that are merged at most; with more, files are read without their order.
@@ -45,6 +46,8 @@ pub struct Source {
     pub next: BTreeMap<u32, u64>,
     /// The rows from there on.
     pub tail: Tail,
+    /// Set where later rows replace earlier ones.
+    pub revisions: Option<Revisions>,
 }
 
 /// A table pinned to a snapshot and a tail.
@@ -179,11 +182,11 @@ impl TableProvider for MarketTable {
             parts.push(self.scan_files(spread(landed, partitions), None, projection, limit)?);
         }
         if !self.tail.is_empty() || parts.is_empty() {
-            let tail = MemorySourceConfig::try_new_exec(
-                std::slice::from_ref(&self.tail),
-                Arc::clone(&self.source.schema),
-                projection.cloned(),
-            )?;
+            let rows = match &self.source.revisions {
+                Some(revisions) => revisions.newest(&self.tail)?,
+                None => self.tail.clone(),
+            };
+            let tail = MemorySourceConfig::try_new_exec(&[rows], Arc::clone(&self.source.schema), projection.cloned())?;
             parts.push(tail);
         }
         match parts.len() {

@@ -7,8 +7,10 @@
 mod files;
 mod market;
 mod order;
+mod revisions;
 mod tail;
 
 pub use files::{File, Range};
 pub use market::{MarketTable, Source, sql_schema};
+pub use revisions::Revisions;
 pub use tail::{Tail, TailStore};

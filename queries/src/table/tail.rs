@@ -7,7 +7,9 @@ use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::{cast, concat_batches};
 use arrow::datatypes::{Int64Type, SchemaRef};
 use datafusion::common::exec_err;
-use datafusion::error::Result;
+use datafusion::error::{DataFusionError, Result};
+
+use crate::output::without_strangers;
 
 /// The column with a record's offset in its partition.
 const OFFSET: &str = "offset";
@@ -58,6 +60,11 @@ impl Tail {
     }
 }
 
+/// The rows with buffers of their own: joined ones would keep those of every piece that they are made of.
+fn own(rows: RecordBatch) -> Result<RecordBatch> {
+    without_strangers(rows).map_err(|error| DataFusionError::External(Box::new(error)))
+}
+
 /// Whether a piece joins the one after it.
 fn joins(before: &Piece, after: &Piece) -> bool {
     let (before, after) = (before.rows.num_rows(), after.rows.num_rows());
@@ -105,14 +112,14 @@ impl TailStore {
             .zip(self.schema.fields())
             .map(|(column, field)| Ok(cast(column, field.data_type())?))
             .collect::<Result<Vec<_>>>()?;
-        let rows = RecordBatch::try_new(Arc::clone(&self.schema), columns)?;
+        let rows = own(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)?;
         self.bytes += rows.get_array_memory_size();
         self.ends.insert(partition, end);
         let pieces = self.tail.pieces.entry(partition).or_default();
         let mut piece = Arc::new(Piece { first, end, rows });
         // Small pieces join into larger ones, each row at most a dozen times: few batches are quicker to read.
         while let Some(before) = pieces.pop_back_if(|before| joins(before, &piece)) {
-            let rows = concat_batches(&self.schema, [&before.rows, &piece.rows])?;
+            let rows = own(concat_batches(&self.schema, [&before.rows, &piece.rows])?)?;
             self.bytes -= before.rows.get_array_memory_size() + piece.rows.get_array_memory_size();
             self.bytes += rows.get_array_memory_size();
             piece = Arc::new(Piece { first: before.first, end: piece.end, rows });
@@ -134,6 +141,15 @@ impl TailStore {
                 self.bytes -= piece.rows.get_array_memory_size();
             }
         }
+    }
+
+    /// Lets go of the oldest rows of the partition that has the most; its number and where it begins now.
+    pub fn let_go(&mut self) -> Option<(u32, u64)> {
+        let rows = |pieces: &VecDeque<Arc<Piece>>| pieces.iter().map(|piece| piece.rows.num_rows()).sum::<usize>();
+        let (partition, pieces) = self.tail.pieces.iter_mut().max_by_key(|(_, pieces)| rows(pieces))?;
+        let piece = pieces.pop_front()?;
+        self.bytes -= piece.rows.get_array_memory_size();
+        Some((*partition, piece.end))
     }
 
     /// Begins anew at these offsets.

@@ -1,5 +1,6 @@
 //! What parent and worker say to each other: frames of a kind, a length and a payload.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
@@ -9,8 +10,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::engine::Caller;
 
-/// Bytes of a frame, at most. A batch of rows is far below.
-const FRAME_BYTES_MAX: u32 = 256 << 20;
+/// Bytes of a frame, at most: a row of the largest size with what surrounds it.
+const FRAME_BYTES_MAX: u32 = 32 << 20;
 
 /// What a frame holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,8 +23,12 @@ pub enum Kind {
     Parameters = b'P',
     /// Parent: this connection carries the tail of a table, its name. Worker: where it has to begin, as JSON.
     Tail = b'T',
+    /// Parent: where the table's partitions begin and end as the tail starts, [`Ends`] as JSON, once.
+    Begun = b'B',
     /// Parent: a [`Piece`] as JSON; rows follow in the next frame.
     Piece = b'I',
+    /// Parent: this connection tells where the log ends, again and again: [`LogEnds`] as JSON.
+    LogEnds = b'L',
     /// Either: a piece of an Arrow stream.
     Rows = b'R',
     /// Worker: what was planned, a [`Described`] as JSON; the answer's rows follow.
@@ -36,11 +41,13 @@ pub enum Kind {
 
 impl Kind {
     fn of(byte: u8) -> io::Result<Self> {
-        const ALL: [Kind; 8] = [
+        const ALL: [Kind; 10] = [
             Kind::Request,
             Kind::Parameters,
             Kind::Tail,
+            Kind::Begun,
             Kind::Piece,
+            Kind::LogEnds,
             Kind::Rows,
             Kind::Described,
             Kind::Done,
@@ -90,11 +97,15 @@ pub struct Piece {
     pub first: u64,
     /// Offset after the last one.
     pub end: u64,
-    /// Where the log ends.
-    pub log_end: u64,
     /// Whether a frame of rows follows; records may make none.
     pub rows: bool,
 }
+
+/// Offsets by partition: from where the tail is read, and where the log ended when it began.
+pub type Ends = BTreeMap<u32, (u64, u64)>;
+
+/// Where the log ends: by table's name, by partition.
+pub type LogEnds = BTreeMap<String, BTreeMap<u32, u64>>;
 
 /// Writes a frame.
 ///

@@ -2,17 +2,16 @@
 
 use std::io;
 
-use rustix::process::{Resource, Rlimit, Signal, getrlimit, nice, set_parent_process_death_signal, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, nice, setrlimit};
 
 /// How much nicer than its parent the worker is: the pipeline comes first.
 const NICE: i32 = 10;
 
-/// Lowers the priority, limits memory to `bytes`, and ends this process when its parent ends.
+/// Lowers the priority and limits memory to `bytes`.
 ///
 /// # Errors
 /// When the system refuses.
 pub(super) fn restrain(bytes: u64) -> io::Result<()> {
-    set_parent_process_death_signal(Some(Signal::KILL))?;
     nice(NICE)?;
     // Data, not address space: files that are mapped and room that is only reserved do not count.
     let known = getrlimit(Resource::Data);

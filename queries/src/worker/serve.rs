@@ -7,28 +7,29 @@ use std::time::Duration;
 
 use arrow::buffer::Buffer;
 use arrow::ipc::reader::StreamDecoder;
-use datafusion::datasource::object_store::ObjectStoreUrl;
 use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
-use sink::lake::{Lake, Place, S3Config};
+use sink::lake::{Lake, Place, S3Config, S3Keys};
 use sink::tables::Table;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 
-use super::protocol::{self, Described, Kind, Piece, Request};
+use super::protocol::{self, Described, Ends, Kind, LogEnds, Piece, Request};
 use super::restrain::restrain;
 use crate::engine::{Bounds, Engine, Planned};
 use crate::error::{ErrorKind, SqlError};
 use crate::limits::Limits;
-use crate::live::{LAKE, LiveTables};
-use crate::output::{Encoder, Format};
+use crate::live::LiveTables;
+use crate::output::{Encoder, Format, pieces};
 use crate::parameters;
 use crate::statement::CopyFormat;
 
 /// Pause between two looks at the lake.
-const REFRESH_EVERY: Duration = Duration::from_millis(500);
+const REFRESH_EVERY: Duration = Duration::from_secs(1);
 /// Pause while a tail waits for room.
 const ROOM_PAUSE: Duration = Duration::from_millis(20);
+/// A statement whose rows nobody takes is dropped so long after its deadline. Others have failed by then.
+const UNREAD_AFTER: Duration = Duration::from_millis(250);
 /// What the worker may use beside its pool, its caches and its tail.
 const OWN_BYTES: u64 = 256 << 20;
 
@@ -38,7 +39,7 @@ const OWN_BYTES: u64 = 256 << 20;
 pub enum LakePlace {
     /// A directory.
     Directory(PathBuf),
-    /// A bucket; the credentials come from the environment.
+    /// A bucket.
     S3 {
         /// Its name.
         bucket: String,
@@ -48,7 +49,22 @@ pub enum LakePlace {
         endpoint: Option<String>,
         /// The region.
         region: Option<String>,
+        /// Credentials of this store alone.
+        keys: Option<Keys>,
     },
+}
+
+/// An access key and its secret.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keys {
+    access: String,
+    secret: String,
+}
+
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "Keys({})", self.access)
+    }
 }
 
 impl From<&Place> for LakePlace {
@@ -60,6 +76,10 @@ impl From<&Place> for LakePlace {
                 prefix: config.prefix.clone(),
                 endpoint: config.endpoint.clone(),
                 region: config.region.clone(),
+                keys: config
+                    .keys
+                    .as_ref()
+                    .map(|keys| Keys { access: keys.access.clone(), secret: keys.secret.clone() }),
             },
         }
     }
@@ -69,8 +89,9 @@ impl From<LakePlace> for Place {
     fn from(place: LakePlace) -> Self {
         match place {
             LakePlace::Directory(path) => Self::Directory(path),
-            LakePlace::S3 { bucket, prefix, endpoint, region } => {
-                Self::S3(S3Config { bucket, prefix, endpoint, region })
+            LakePlace::S3 { bucket, prefix, endpoint, region, keys } => {
+                let keys = keys.map(|keys| S3Keys { access: keys.access, secret: keys.secret });
+                Self::S3(S3Config { bucket, prefix, endpoint, region, keys })
             }
         }
     }
@@ -98,11 +119,12 @@ impl Setup {
     }
 }
 
-/// Runs the worker until its standard input ends, which is when its parent ends.
+/// Runs the worker. The process ends when its standard input does, which is when its parent ends.
 ///
 /// # Errors
 /// When the system does not let it restrain itself, or the socket or the lake cannot be opened.
-pub async fn run(setup: Setup) -> Result<(), SqlError> {
+pub async fn run(setup: Setup) -> Result<std::convert::Infallible, SqlError> {
+    end_with_parent().map_err(SqlError::internal)?;
     restrain(setup.memory_bytes()).map_err(|error| SqlError::internal(format!("the worker is not held: {error}")))?;
     let log = match &setup.log {
         Some(text) => Some(u128::from_str_radix(text, 16).map_err(SqlError::internal)?),
@@ -114,7 +136,7 @@ pub async fn run(setup: Setup) -> Result<(), SqlError> {
         None => None,
     };
     if let Some(lake) = &lake {
-        engine.register_store(&ObjectStoreUrl::parse(LAKE)?, lake.objects());
+        engine.register_lake(lake)?;
     }
     let tables = LiveTables::new(lake, log, setup.limits.tail_bytes_max);
     let listener = UnixListener::bind(&setup.socket).map_err(SqlError::internal)?;
@@ -122,31 +144,32 @@ pub async fn run(setup: Setup) -> Result<(), SqlError> {
     let refreshing = Arc::clone(&shared);
     tokio::spawn(async move { refreshing.tables.refresh_every(REFRESH_EVERY).await });
     println!("ready");
-    let accepting = async {
-        loop {
-            match listener.accept().await {
-                Ok((stream, _)) => {
-                    let shared = Arc::clone(&shared);
-                    tokio::spawn(async move {
-                        if let Err(error) = shared.connection(stream).await {
-                            tracing::debug!(%error, "a connection ended");
-                        }
-                    });
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "no connection can be accepted at the moment");
-                    tokio::time::sleep(ROOM_PAUSE).await;
-                }
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let shared = Arc::clone(&shared);
+                tokio::spawn(async move {
+                    if let Err(error) = shared.connection(stream).await {
+                        tracing::debug!(%error, "a connection ended");
+                    }
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "no connection can be accepted at the moment");
+                tokio::time::sleep(ROOM_PAUSE).await;
             }
         }
-    };
-    // Reading blocks, so it has a thread of its own; what comes is thrown away, and the end is what is waited for.
-    let parent_ends = tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink()));
-    tokio::select! {
-        () = accepting => {}
-        _ = parent_ends => {}
     }
-    Ok(())
+}
+
+/// Ends this process when its standard input ends, which is when its parent does. It has a thread of its own, so that
+/// no statement can be in its way.
+fn end_with_parent() -> io::Result<()> {
+    let waiting = || {
+        let _ = io::copy(&mut io::stdin(), &mut io::sink());
+        std::process::exit(0);
+    };
+    std::thread::Builder::new().name("parent".to_owned()).spawn(waiting).map(drop)
 }
 
 struct Shared {
@@ -169,16 +192,29 @@ impl Shared {
                 };
                 let (mut read, mut write) = stream.into_split();
                 let mut byte = [0];
+                let time_max = request.time_max.min(self.engine.limits().time_max);
                 tokio::select! {
                     done = self.statement(&request, given, &mut write) => done,
                     // The client has gone: what the statement held is dropped here.
                     _ = read.read(&mut byte) => Ok(()),
+                    // It does not take its rows: its place is for others.
+                    () = tokio::time::sleep(time_max + UNREAD_AFTER) => Ok(()),
                 }
             }
             Some((Kind::Tail, payload)) => {
                 let name = String::from_utf8_lossy(&payload);
                 let table = name.parse::<Table>().map_err(io::Error::other)?;
                 self.tail(table, stream).await
+            }
+            Some((Kind::LogEnds, payload)) => {
+                let mut payload = payload;
+                loop {
+                    self.tables.note_ends(&protocol::json::<LogEnds>(&payload)?);
+                    match protocol::read(&mut stream).await? {
+                        Some((Kind::LogEnds, next)) => payload = next,
+                        _ => return Ok(()),
+                    }
+                }
             }
             _ => Ok(()),
         }
@@ -215,7 +251,9 @@ impl Shared {
         let mut answer = self.engine.execute(planned, values).await?;
         let mut encoder = Encoder::new(Format::Arrow, &answer.schema())?;
         while let Some(batch) = answer.next().await {
-            protocol::write(to, Kind::Rows, &encoder.encode(&batch?)?).await?;
+            for piece in pieces(batch?)? {
+                protocol::write(to, Kind::Rows, &encoder.encode(&piece)?).await?;
+            }
         }
         protocol::write(to, Kind::Rows, &encoder.finish()?).await?;
         Ok(())
@@ -229,9 +267,12 @@ impl Shared {
         }
         protocol::write_json(&mut stream, Kind::Tail, &self.tables.begin(table)).await?;
         let mut decoder = StreamDecoder::new();
+        let Some((Kind::Begun, payload)) = protocol::read(&mut stream).await? else {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        };
+        self.tables.begun(table, &protocol::json::<Ends>(&payload)?);
         while let Some((Kind::Piece, payload)) = protocol::read(&mut stream).await? {
             let piece: Piece = protocol::json(&payload)?;
-            self.tables.note(table, piece.partition, piece.first, piece.log_end);
             if !piece.rows {
                 continue;
             }

@@ -4,6 +4,8 @@
 mod abuse;
 mod asof;
 mod functions;
+mod lake;
 mod macros;
 mod market;
+mod statements;
 mod support;

@@ -95,6 +95,7 @@ fn table(files: Vec<Arc<File>>, next: u64, tail: &TailStore) -> Fixed {
         files,
         next: BTreeMap::from([(0, next)]),
         tail: tail.pin(),
+        revisions: None,
     };
     Fixed::default().with_table("trades", Arc::new(MarketTable::new(source).unwrap()))
 }
@@ -216,6 +217,7 @@ fn a_hole_between_files_and_tail_is_an_error() {
         files: Vec::new(),
         next: BTreeMap::from([(0, next)]),
         tail: tail.pin(),
+        revisions: None,
     };
     assert!(MarketTable::new(source(99)).is_err());
     assert_eq!(MarketTable::new(source(150)).unwrap().tail_rows(), 50);

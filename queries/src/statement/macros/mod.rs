@@ -23,6 +23,9 @@ use args::Args;
 /// The names of these functions.
 pub(super) const NAMES: [&str; 4] = ["bars", "latest", "markout", "window_join"];
 
+/// Bytes of SQL that a call may stand for. Some name a table twice, so nested ones would double again and again.
+const EXPANDED_BYTES_MAX: usize = 128 << 10;
+
 /// Tells the columns of tables.
 pub trait Columns {
     /// The names of a table's columns; `None` when there is no such table, as for a CTE.
@@ -55,6 +58,13 @@ fn expand(name: &str, args: &mut Args<'_>) -> Result<String, SqlError> {
         _ => window::expand(args)?,
     };
     args.finish()?;
+    if text.len() > EXPANDED_BYTES_MAX {
+        let message = format!(
+            "{name} stands for {} bytes of SQL, which is not allowed: at most {EXPANDED_BYTES_MAX}; nest fewer table functions",
+            text.len()
+        );
+        return Err(SqlError::limit(message));
+    }
     Ok(text)
 }
 

@@ -1,0 +1,134 @@
+//! How long after its acknowledgement a trade is in an SQL answer: the log, its tail and the SQL worker as in the program.
+//!
+//! `cargo xtask bench visible` appends 20,000 trades a second for ten seconds and asks all the while;
+//! `cargo xtask bench visible 50000 30` is another rate and another time.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use journal::embedded::{EmbeddedConfig, EmbeddedLog};
+use journal::{Batch, Log, Partition, Priority, Retention, TopicSpec};
+use model::exchange::{MarketTrade, write_market_trade};
+use model::{Cause, Price, Quantity, Side, UnixNanos, topic};
+use queries::host::{HostConfig, SqlHost, Statement};
+use queries::{Caller, Limits};
+use tokio_util::sync::CancellationToken;
+
+/// Trades of one append: what a matcher writes together.
+const TOGETHER: u64 = 100;
+
+/// When each append was acknowledged: the offset after it, and the time.
+type Acknowledged = Vec<(u64, Instant)>;
+
+fn record(number: u64) -> Vec<u8> {
+    let trade = MarketTrade {
+        instrument: "BTC-USDT".parse().expect("an instrument"),
+        trade_id: number + 1,
+        price: Price::from_raw(7_884_513_000_000 + (number % 1_000) as i64 * 1_000_000).expect("a price"),
+        quantity: Quantity::from_raw(1_000_000).expect("a quantity"),
+        taker_side: if number.is_multiple_of(2) { Side::Buy } else { Side::Sell },
+        maker_order: number * 2,
+        taker_order: number * 2 + 1,
+        auction: false,
+        busted: false,
+    };
+    let cause = Cause { topic: topic::name(topic::ORDERS), partition: 0, offset: number, index: 0 };
+    let mut bytes = Vec::new();
+    let time = UnixNanos(1_795_651_200_000_000_000 + number as i64 * 50_000);
+    write_market_trade(&trade, &cause, time, &mut bytes);
+    bytes
+}
+
+async fn write(log: Arc<dyn Log>, per_second: u64, seconds: u64) -> Acknowledged {
+    let place = Partition::new(topic::TRADES, 0);
+    let mut appender = log.appender(&place, Priority::Normal).await.expect("an appender");
+    let (begun, mut done) = (Instant::now(), Acknowledged::new());
+    let mut waiting = std::collections::VecDeque::new();
+    for group in 0..per_second * seconds / TOGETHER {
+        let due = begun + Duration::from_secs_f64((group * TOGETHER) as f64 / per_second as f64);
+        tokio::time::sleep_until(due.into()).await;
+        let mut batch = Batch::new();
+        for number in group * TOGETHER..(group + 1) * TOGETHER {
+            batch.push(b"BTC-USDT", &record(number));
+        }
+        waiting.push_back(((group + 1) * TOGETHER, appender.append(batch).await.expect("taken")));
+        while waiting.len() > 4 {
+            let (end, acknowledged) = waiting.pop_front().expect("one waits");
+            acknowledged.await.expect("written");
+            done.push((end, Instant::now()));
+        }
+    }
+    for (end, acknowledged) in waiting {
+        acknowledged.await.expect("written");
+        done.push((end, Instant::now()));
+    }
+    done
+}
+
+/// The offset after the newest trade in an answer.
+async fn newest(host: &SqlHost) -> u64 {
+    let statement = Statement::new("SELECT coalesce(max(\"offset\") + 1, 0) FROM trades", Caller::Operator);
+    let mut running = host.run(&statement).await.expect("an answer");
+    let mut found = 0;
+    while let Some(batch) = running.next_batch().await.expect("rows") {
+        let column = batch.column(0).as_any().downcast_ref::<arrow::array::Int64Array>().expect("whole numbers");
+        found = column.iter().flatten().max().map_or(found, |offset| offset as u64);
+    }
+    found
+}
+
+fn main() {
+    let mut numbers = std::env::args().skip(1).filter_map(|arg| arg.parse::<u64>().ok());
+    let (per_second, seconds) = (numbers.next().unwrap_or(20_000), numbers.next().unwrap_or(10));
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let dir = tempfile::tempdir().expect("a directory");
+        let log = EmbeddedLog::open(dir.path(), EmbeddedConfig::default()).await.expect("a log");
+        let log: Arc<dyn Log> = Arc::new(log);
+        let retention = Retention { age: None, bytes: None };
+        let topic = TopicSpec { name: topic::TRADES.into(), partitions: 1, replication: 1, retention };
+        log.create_topic(&topic).await.expect("a topic");
+        let stop = CancellationToken::new();
+        let config = HostConfig {
+            program: PathBuf::from(env!("CARGO_BIN_EXE_millrace")),
+            lake: None,
+            log: Some(Arc::clone(&log)),
+            limits: Limits::default(),
+        };
+        let host = SqlHost::new(config, stop.clone());
+        assert_eq!(newest(&host).await, 0, "nothing is there yet");
+        let writing = tokio::spawn(write(Arc::clone(&log), per_second, seconds));
+        let (mut seen, mut asked) = (Vec::new(), Vec::new());
+        while !writing.is_finished() || seen.last().is_none_or(|(end, _): &(u64, Instant)| *end < per_second * seconds)
+        {
+            let begun = Instant::now();
+            let end = newest(&host).await;
+            asked.push(begun.elapsed());
+            seen.push((end, Instant::now()));
+        }
+        let acknowledged = writing.await.expect("it wrote");
+        stop.cancel();
+        report(&acknowledged, &seen, asked, per_second);
+    });
+}
+
+fn report(acknowledged: &Acknowledged, seen: &[(u64, Instant)], mut asked: Vec<Duration>, per_second: u64) {
+    let mut delays: Vec<Duration> = Vec::new();
+    let mut at = 0;
+    for (end, when) in acknowledged {
+        while seen[at].0 < *end {
+            at += 1;
+        }
+        delays.push(seen[at].1.saturating_duration_since(*when));
+    }
+    let of = |sorted: &mut Vec<Duration>, share: f64| {
+        sorted.sort_unstable();
+        sorted[((sorted.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3
+    };
+    println!("{per_second} trades/s, {} groups of {TOGETHER}, {} answers", delays.len(), asked.len());
+    println!("{:44} {:>8} {:>8} {:>8}", "milliseconds", "p50", "p99", "max");
+    for (name, times) in [("acknowledged -> in an answer that has come", &mut delays), ("a statement", &mut asked)] {
+        println!("{name:44} {:>8.1} {:>8.1} {:>8.1}", of(times, 0.5), of(times, 0.99), of(times, 1.0));
+    }
+}

@@ -1,0 +1,73 @@
+//! SQL of a running pipeline: the worker process and the doors beside the API.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use api::ApiKey;
+use journal::Log;
+use queries::flight::{FlightConfig, FlightServer};
+use queries::host::{HostConfig, SqlHost};
+use queries::postgres::{PostgresConfig, PostgresServer};
+use queries::{Caller, Login};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Pipeline, SqlSettings};
+
+/// Connections of a door, at most.
+const CONNECTIONS_MAX: usize = 64;
+
+/// A key of the exchange as a login.
+fn login(key: &ApiKey) -> Login {
+    let caller = if key.operator { Caller::Operator } else { Caller::Trader { account: key.account.0 } };
+    Login { user: key.name.clone(), secret: key.secret.clone(), caller }
+}
+
+/// Starts the worker in the background, and the doors that the file asks for.
+///
+/// # Errors
+/// A port in use, or a door that nobody could enter.
+pub(crate) fn start(
+    pipeline: &Pipeline,
+    settings: &SqlSettings,
+    log: &Arc<dyn Log>,
+    keys: &[ApiKey],
+    stop: &CancellationToken,
+    tasks: &mut JoinSet<anyhow::Result<()>>,
+) -> anyhow::Result<SqlHost> {
+    let config = HostConfig {
+        program: std::env::current_exe().context("the program cannot find itself, to start the SQL worker")?,
+        lake: pipeline.lake.place.clone(),
+        log: Some(Arc::clone(log)),
+        limits: settings.limits.clone(),
+    };
+    let host = SqlHost::new(config, stop.clone());
+    let logins: Vec<Login> = keys.iter().map(login).collect();
+    if let Some(listen) = settings.postgres {
+        let config = PostgresConfig { listen, logins: logins.clone(), connections_max: CONNECTIONS_MAX };
+        let server = PostgresServer::bind(config, host.clone())?;
+        tracing::info!(address = %listen, "serving the Postgres protocol");
+        let stop = stop.clone();
+        tasks.spawn(async move {
+            server.run(stop).await;
+            Ok(())
+        });
+    }
+    if let Some(listen) = settings.flight {
+        let config = FlightConfig { listen, logins, connections_max: CONNECTIONS_MAX };
+        let server = FlightServer::bind(config, host.clone())?;
+        tracing::info!(address = %listen, "serving Arrow Flight SQL");
+        let stop = stop.clone();
+        tasks.spawn(async move {
+            server.run(stop).await;
+            Ok(())
+        });
+    }
+    let (starting, stopping) = (host.clone(), stop.clone());
+    tokio::spawn(async move {
+        if let Some(Err(error)) = stopping.run_until_cancelled(starting.start()).await {
+            tracing::warn!(%error, "the SQL worker did not start; the next statement tries again");
+        }
+    });
+    Ok(host)
+}
