@@ -99,10 +99,10 @@ pub(crate) fn statements() -> Vec<(String, &'static [ErrorKind])> {
         ("SELECT generate_series(TIMESTAMP '1970-01-01', TIMESTAMP '2026-01-01', INTERVAL '1 microsecond')", &[Limit]),
         ("SELECT array_repeat(1, 10000000000)", &[Limit]),
         ("SELECT array_resize([1], 10000000000)", &[Limit]),
-        ("SELECT * FROM bars((SELECT 'X' AS symbol, ts AS ts_event, 1.0 AS price, 1.0 AS quantity FROM (VALUES (TIMESTAMP '1970-01-01'), (TIMESTAMP '2026-01-01')) AS t (ts)), '1us', fill => 'prev')", &[Limit]),
+        ("SELECT * FROM bars((SELECT symbol, ts AS ts_event, 1.0 AS price, 1.0 AS quantity FROM (VALUES ('X', TIMESTAMP '1970-01-01'), ('X', TIMESTAMP '2026-01-01'), ('Y', TIMESTAMP '2026-01-01')) AS t (symbol, ts)), '1us', fill => 'prev')", &[Limit]),
         ("SELECT * FROM window_join(trades, (SELECT * FROM window_join(trades, (SELECT * FROM window_join(trades, (SELECT * FROM window_join(trades, (SELECT * FROM window_join(trades, (SELECT * FROM window_join(trades, (SELECT * FROM window_join(trades, (SELECT * FROM window_join(trades, (SELECT * FROM window_join(trades, trades, '1s')), '1s')), '1s')), '1s')), '1s')), '1s')), '1s')), '1s')), '1s')", &[Limit]),
         ("SELECT 1 / 0.0 FROM trades", &[Data]),
-        ("SELECT sum(price * quantity * 1000000000000000000000) FROM trades", &[Data, Limit, Meaning]),
+        ("SELECT sum(price * quantity * 1000000000000000000000000) FROM trades", &[Data, Limit, Meaning]),
         // Ours, misused.
         ("SELECT * FROM bars(trades)", &[Meaning]),
         ("SELECT * FROM bars(trades, 'often')", &[Meaning]),

@@ -54,7 +54,8 @@ impl Direct {
 
 /// Says that work goes on, on standard error, where a person looks.
 pub(super) fn progress() -> indicatif::ProgressBar {
-    let progress = indicatif::ProgressBar::new_spinner().with_message("working");
+    let progress =
+        indicatif::ProgressBar::new_spinner().with_finish(indicatif::ProgressFinish::AndClear).with_message("working");
     progress.enable_steady_tick(std::time::Duration::from_millis(200));
     progress
 }

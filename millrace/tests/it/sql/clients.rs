@@ -67,6 +67,24 @@ fn sorted(answer: &Value) -> Value {
     answer
 }
 
+/// Whether two answers are the same: to the last digit, but for floats, whose sums depend on the order of the rows.
+fn same(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
+        (Value::Object(a), Value::Object(b)) => {
+            a.len() == b.len() && a.iter().all(|(name, value)| b.get(name).is_some_and(|other| same(value, other)))
+        }
+        (Value::String(a), Value::String(b)) => match (a.strip_prefix('~'), b.strip_prefix('~')) {
+            (Some(x), Some(y)) => {
+                let (x, y): (f64, f64) = (x.parse().unwrap(), y.parse().unwrap());
+                a == b || (x - y).abs() <= 1e-9 * x.abs().max(y.abs()).max(1e-6)
+            }
+            _ => a == b,
+        },
+        _ => a == b,
+    }
+}
+
 #[test]
 fn the_questions_of_the_document_have_one_answer_through_every_door() {
     let Some(python) = python() else { return };
@@ -79,12 +97,12 @@ fn the_questions_of_the_document_have_one_answer_through_every_door() {
     // While everything moves each is answered, with the same columns and with rows.
     let answers = DOORS.map(|door| market.ask(&python, door, "trader", &market.key, &statements));
     for (at, question) in questions.iter().enumerate() {
+        let [http, postgres, flight] = [0, 1, 2].map(|door| &answers[door][at]["columns"]);
+        assert!(http == postgres && http == flight, "{question}: {http} {postgres} {flight}");
         for (door, answers) in DOORS.iter().zip(&answers) {
             let answer = &answers[at];
             assert!(answer["error"].is_null(), "{door}: {question}\n{answer}");
-            assert_eq!(answer["columns"], answers[at]["columns"], "{question}");
             assert!(!answer["rows"].as_array().unwrap().is_empty(), "{door}: {question}");
-            assert_eq!(answer["columns"], DOORS.map(|_| &answer["columns"])[0].clone());
         }
     }
     // Over what no longer changes they agree to the last digit. The market's records up to now are put in the place of
@@ -97,8 +115,8 @@ fn the_questions_of_the_document_have_one_answer_through_every_door() {
         let still = json!(standing_still(question, &ends));
         let [http, postgres, flight] = DOORS.map(|door| sorted(&market.ask_one(&python, door, still.clone())));
         assert!(http["error"].is_null() && !http["rows"].as_array().unwrap().is_empty(), "{still}\n{http}");
-        assert_eq!(http, postgres, "{still}");
-        assert_eq!(http, flight, "{still}");
+        assert!(same(&http, &postgres), "{still}\nhttp {http}\npostgres {postgres}");
+        assert!(same(&http, &flight), "{still}\nhttp {http}\nflight {flight}");
     }
 }
 
@@ -142,7 +160,7 @@ fn psycopg_and_adbc_find_what_they_need() {
         assert!(row[2] == "a" && row[3].is_null(), "{door}: {answer}");
         assert_eq!(row[4], "2026-01-02T03:04:05.000006+00:00", "{door}: {answer}");
         assert!(row[5] == "2026-01-02" && row[6] == "true" && row[7] == "7", "{door}: {answer}");
-        assert_eq!(row[8], "3fb999999999999a", "{door}: {answer}");
+        assert_eq!(row[8], "~0.1", "{door}: {answer}");
     }
     // Statements with parameters, prepared and asked again: new rows are seen each time.
     for (door, mark) in [("postgres", "%s"), ("flight", "$1")] {

@@ -6,7 +6,6 @@ Prints one line of JSON a statement: {"columns": [...], "rows": [[text or null, 
 import datetime
 import decimal
 import json
-import struct
 import sys
 import time
 
@@ -20,7 +19,7 @@ def text(value):
     if isinstance(value, decimal.Decimal):
         return f"{value:f}"
     if isinstance(value, float):
-        return struct.pack(">d", value).hex()
+        return f"~{value!r}"
     if isinstance(value, datetime.datetime):
         return value.astimezone(datetime.timezone.utc).isoformat(timespec="microseconds")
     return str(value)

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use super::{MARKETS, Market};
 use crate::program::PATIENCE;
 
-/// Ignores cancellation for minutes.
-const HEAVY: &str = "SELECT count(*) FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b, \
-                     generate_series(1, 1000) c WHERE a.value + b.value < c.value";
+/// Goes on for an hour, and hears of nothing for long while it does.
+const HEAVY: &str =
+    "SELECT sum(a.value * b.value % 7) FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b";
 
 impl Market {
     /// Process ids of this pipeline's workers.
