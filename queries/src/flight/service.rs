@@ -254,7 +254,7 @@ impl FlightSqlService for Service {
         request: Request<FlightDescriptor>,
     ) -> Answer<FlightInfo> {
         self.caller(&request)?;
-        info(request.into_inner(), &query, &query.clone().into_builder().schema())
+        info(request.into_inner(), &query, &query.into_builder().schema())
     }
 
     async fn do_get_catalogs(&self, query: CommandGetCatalogs, request: Request<Ticket>) -> Answer<DataStream> {
@@ -305,7 +305,7 @@ impl FlightSqlService for Service {
         request: Request<FlightDescriptor>,
     ) -> Answer<FlightInfo> {
         self.caller(&request)?;
-        info(request.into_inner(), &query, &query.clone().into_builder().schema())
+        info(request.into_inner(), &query, &query.into_builder().schema())
     }
 
     async fn do_get_table_types(&self, query: CommandGetTableTypes, request: Request<Ticket>) -> Answer<DataStream> {
@@ -336,7 +336,7 @@ impl FlightSqlService for Service {
         request: Request<FlightDescriptor>,
     ) -> Answer<FlightInfo> {
         self.caller(&request)?;
-        info(request.into_inner(), &query, &query.clone().into_builder(&XDBC_INFO).schema())
+        info(request.into_inner(), &query, &query.into_builder(&XDBC_INFO).schema())
     }
 
     async fn do_get_xdbc_type_info(
