@@ -53,7 +53,7 @@ fn a_store_that_is_away_costs_neither_rows_nor_memory() {
     let place = Place::new(&format!("{EXCHANGE}{lake}"));
     let running = place.up();
     for table in ["ticks", "prices", "orders", "executions"] {
-        landed(&running, table, 200.0);
+        landed(&running, table, 20.0);
     }
     running.wait_for("/healthz", |text| text.starts_with("{\"status\":\"ok\""));
     let before = running.resident();
@@ -125,11 +125,11 @@ fn closed_hours_are_compacted_while_the_program_runs_and_calls_are_in_the_table_
         let files = names.flat_map(|date| std::fs::read_dir(date).unwrap());
         files.filter(|file| file.as_ref().unwrap().file_name().to_str().unwrap().starts_with(level)).count()
     };
-    assert!(files("land-") >= 3 && files("sorted-") == 0, "what a replay lands lies as it came");
+    assert!(files("land-") >= 1 && files("sorted-") == 0, "what a replay lands lies as it came");
 
     let running = place.up();
     let compacted = "millrace_sink_compacted_files_total{table=\"ticks\"}";
-    let metrics = running.wait_for("/metrics", |text| figure(text, compacted) >= 3.0);
+    let metrics = running.wait_for("/metrics", |text| figure(text, compacted) >= 1.0);
     assert!(files("sorted-") >= 1, "{metrics}");
     let key = std::fs::read_to_string(place.path("data/trader.key")).unwrap();
     let deposit = "{\"client_order_id\":\"d1\",\"asset\":\"USDT\",\"amount\":\"10\"}";
