@@ -80,8 +80,9 @@ fn table(dir: &Path, name: &'static str, rows: usize, prices: &[&str]) -> Arc<Ma
     let mut files = Vec::new();
     for part in 0..FILES {
         let mut columns = Columns::default();
-        for symbol in part * SYMBOLS / FILES..(part + 1) * SYMBOLS / FILES {
-            let count = (rows as f64 * weights[symbol] / sum) as usize;
+        let symbols = part * SYMBOLS / FILES..(part + 1) * SYMBOLS / FILES;
+        for (symbol, weight) in symbols.clone().zip(&weights[symbols]) {
+            let count = (rows as f64 * weight / sum) as usize;
             columns.fill(symbol, count, &mut offset, &mut rng, name == "quotes");
         }
         files.push(columns.write(dir, &format!("{name}/{part:02}.parquet"), &schema));
@@ -153,7 +154,7 @@ impl Columns {
         let batch = RecordBatch::try_new(Arc::clone(&inside), columns).expect("columns fit");
         let properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(ZstdLevel::try_new(3).expect("a level")))
-            .set_max_row_group_size(256 << 10)
+            .set_max_row_group_row_count(Some(256 << 10))
             .build();
         let to = OsFile::create(dir.join(path)).expect("a file");
         let mut writer = ArrowWriter::try_new(to, inside, Some(properties)).expect("a writer");
