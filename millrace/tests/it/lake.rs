@@ -102,7 +102,7 @@ fn frames_of_closed_hours(path: &Path) -> u64 {
     let line = |number: u64| {
         let at = now - 3 * 3_600_000 + number * 6_000;
         let data = serde_json::json!({ "e": "trade", "E": at, "s": "BTCUSDT", "t": number + 1, "p": "78000.10",
-            "q": format!("0.{:05}", number + 1), "T": at, "m": number % 3 == 0 });
+            "q": format!("0.{:05}", number + 1), "T": at, "m": number.is_multiple_of(3) });
         format!("{at}000000 {}\n", serde_json::json!({ "stream": "btcusdt@trade", "data": data }))
     };
     std::fs::write(path, (0..TRADES).map(line).collect::<String>()).unwrap();
