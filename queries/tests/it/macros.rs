@@ -41,6 +41,21 @@ async fn bars_are_filled() {
             "1970-01-01T00:03:00Z,104.00000000,104.00000000,1.00000000,1",
         ]
     );
+    let sql = "SELECT bar, open, close, volume, trades FROM bars(trades, '1m', fill => 'null') \
+               WHERE symbol = 'BTC-USDT' AND bar < TIMESTAMP '1970-01-01T00:02:00Z' ORDER BY bar";
+    assert_eq!(
+        rows(&engine, &market, sql).await,
+        ["1970-01-01T00:00:00Z,100.00000000,103.00000000,3.00000000,2", "1970-01-01T00:01:00Z,,,,"]
+    );
+    // Grouped by something coarser each group is there once: DataFusion took a symbol for unique here.
+    for fill in ["none", "null", "prev"] {
+        let sql = format!(
+            "SELECT symbol, date_trunc('day', bar) AS day, sum(trades) FROM bars(trades, '1m', fill => '{fill}') \
+             GROUP BY 1, 2 ORDER BY 1, 2"
+        );
+        let expected = ["BTC-USDT,1970-01-01T00:00:00Z,3", "ETH-USDT,1970-01-01T00:00:00Z,1"];
+        assert_eq!(rows(&engine, &market, &sql).await, expected, "{fill}");
+    }
     let sql = "SELECT count(*) FROM bars((SELECT * FROM trades WHERE side = 'buy'), '1h') AS b";
     assert_eq!(rows(&engine, &market, sql).await, ["2"]);
 }

@@ -24,26 +24,20 @@ pub(super) fn expand(args: &mut Args<'_>) -> Result<String, SqlError> {
     if fill == "none" {
         return Ok(bars);
     }
-    let carried = |column: &str| match fill {
-        "prev" => format!("coalesce(b_.{column}, ffill(b_.close) OVER w_) AS {column}"),
-        _ => format!("b_.{column} AS {column}"),
+    // What stands in a bar that had no trade.
+    let missing = |column: &str| match (fill, column) {
+        ("prev", "open" | "high" | "low" | "close") => "s_.close",
+        ("prev", "volume" | "trades") => "0",
+        _ => "NULL",
     };
-    let zero = |column: &str| match fill {
-        "prev" => format!("coalesce(b_.{column}, 0) AS {column}"),
-        _ => format!("b_.{column} AS {column}"),
-    };
+    let columns = ["open", "high", "low", "close", "volume", "vwap", "trades"]
+        .map(|column| format!("CASE WHEN s_.at_ = s_.bar THEN s_.{column} ELSE {} END AS {column}", missing(column)));
+    // Each bar is followed by the empty ones up to the next. The start of the bar that a row comes from is left out at the
+    // end, and with it what DataFusion 55 goes on believing after the unnesting: that it is unique.
     Ok(format!(
-        "WITH bars_ AS ({bars}), \
-         span_ AS (SELECT symbol, min(bar) AS first_, max(bar) AS last_ FROM bars_ GROUP BY symbol), \
-         grid_ AS (SELECT symbol, unnest(generate_series(first_, last_, {width})) AS bar FROM span_) \
-         SELECT g_.symbol AS symbol, g_.bar AS bar, {}, {}, {}, {}, {}, b_.vwap AS vwap, {} \
-         FROM grid_ AS g_ LEFT JOIN bars_ AS b_ ON b_.symbol = g_.symbol AND b_.bar = g_.bar \
-         WINDOW w_ AS (PARTITION BY g_.symbol ORDER BY g_.bar)",
-        carried("open"),
-        carried("high"),
-        carried("low"),
-        carried("close"),
-        zero("volume"),
-        zero("trades"),
+        "SELECT s_.symbol AS symbol, s_.at_ AS bar, {} FROM (SELECT *, \
+         unnest(generate_series(n_.bar, coalesce(n_.next_ - {width}, n_.bar), {width})) AS at_ \
+         FROM (SELECT *, lead(bar) OVER (PARTITION BY symbol ORDER BY bar) AS next_ FROM ({bars}) AS bars_) AS n_) AS s_",
+        columns.join(", ")
     ))
 }
