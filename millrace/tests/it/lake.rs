@@ -113,14 +113,15 @@ fn frames_of_closed_hours(path: &Path) -> u64 {
 fn closed_hours_are_compacted_while_the_program_runs_and_calls_are_in_the_table_audit() {
     let lake = "lake: { type: directory, roll: { rows: 200, age: 300ms }, compact_every: 1s }\n";
     let place = Place::new(&format!("{EXCHANGE}{lake}"));
-    // The program takes up a log that has hours of the past: a replay's.
+    // The program takes up a log that has hours of the past: a replay's. Its prices have the times of the frames; among
+    // the ticks is the claim of who replayed, which is of this hour, and so they wait for its end.
     let file = std::fs::read_to_string(place.path("pipeline.yaml")).unwrap();
     std::fs::write(place.path("replay.yaml"), file.replace("./data", "./elsewhere")).unwrap();
     let trades = frames_of_closed_hours(&place.path("frames.txt"));
     let replayed = stdout(&place.run(&["replay", "frames.txt", "--file", "replay.yaml", "--data-dir", "data"]));
     assert!(replayed.contains(&format!("replayed {trades} frames")) && replayed.contains("landed "), "{replayed}");
     let files = |level: &str| {
-        let dates = std::fs::read_dir(place.path("data/lake/ticks")).unwrap().map(|entry| entry.unwrap().path());
+        let dates = std::fs::read_dir(place.path("data/lake/prices")).unwrap().map(|entry| entry.unwrap().path());
         let names = dates.filter(|path| path.is_dir() && !path.ends_with("_delta_log"));
         let files = names.flat_map(|date| std::fs::read_dir(date).unwrap());
         files.filter(|file| file.as_ref().unwrap().file_name().to_str().unwrap().starts_with(level)).count()
@@ -128,7 +129,7 @@ fn closed_hours_are_compacted_while_the_program_runs_and_calls_are_in_the_table_
     assert!(files("land-") >= 1 && files("sorted-") == 0, "what a replay lands lies as it came");
 
     let running = place.up();
-    let compacted = "millrace_sink_compacted_files_total{table=\"ticks\"}";
+    let compacted = "millrace_sink_compacted_files_total{table=\"prices\"}";
     let metrics = running.wait_for("/metrics", |text| figure(text, compacted) >= 1.0);
     assert!(files("sorted-") >= 1, "{metrics}");
     let key = std::fs::read_to_string(place.path("data/trader.key")).unwrap();
@@ -140,7 +141,7 @@ fn closed_hours_are_compacted_while_the_program_runs_and_calls_are_in_the_table_
     every_offset_once(&place, &["ticks", "audit"]);
     assert!(running.interrupt());
     every_offset_once(&place, &["ticks", "prices", "orders", "audit"]);
-    let log = std::fs::read_dir(place.path("data/lake/ticks/_delta_log")).unwrap();
+    let log = std::fs::read_dir(place.path("data/lake/prices/_delta_log")).unwrap();
     let commits = log.map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|is| is == "json"));
     let optimised = commits.filter(|path| std::fs::read_to_string(path).unwrap().contains("OPTIMIZE")).count();
     assert!(optimised >= 1, "compaction is in the table's history");

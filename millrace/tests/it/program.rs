@@ -163,8 +163,9 @@ impl Running {
     /// The end of a topic's only partition: how many records it has had.
     pub(crate) fn end_of(&self, topic: &str) -> u64 {
         let text = self.get(&format!("/topics/{topic}/records?from=-1&follow=false")).unwrap();
-        let last: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
-        last["offset"].as_u64().unwrap() + 1
+        // The body comes in chunks, whose lengths are lines as well.
+        let record = |line: &str| serde_json::from_str::<serde_json::Value>(line).ok()?.get("offset")?.as_u64();
+        text.lines().filter_map(record).next_back().unwrap() + 1
     }
 
     /// Its process.

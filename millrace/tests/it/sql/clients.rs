@@ -136,8 +136,9 @@ fn standing_still(question: &str, ends: &[String]) -> String {
                 text = text.replace(&format!("{before}{table}{after}"), &format!("{before}still_{table}{after}"));
             }
         }
-        text = text.replace(&format!("still_trades, {table},"), &format!("still_trades, still_{table},"));
     }
+    // The second table of `markout`.
+    text = text.replace("still_trades, prices,", "still_trades, still_prices,");
     let with = format!("WITH {}", tables.join(", "));
     match text.strip_prefix("WITH ") {
         Some(rest) => format!("{with}, {rest}"),
