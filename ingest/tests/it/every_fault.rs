@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ingest::{IngestConfig, QuotesFrom, SourceReport};
 use model::{Channel, FeedPhase, TickBody, TickFlags};
-use sim::{Fault, Malformed, Truth, VenueKind};
+use sim::{Fault, Handle, Malformed, Truth, VenueKind};
 
 use crate::stage::{Bench, PATIENCE, phases, sequences_are_whole, source, start, trades, venues};
 
@@ -200,8 +200,8 @@ async fn every_venue_comes_through_every_fault() {
     frames(&bench).await;
     lies(&bench).await;
     let counted: u64 = bench.status.report().iter().map(|source| source.dead_letters).sum();
-    let truth: Vec<_> = WIRES.iter().map(|wire| bench.venues.truth(wire.name, 0).unwrap().0).collect();
-    let (ticks, letters) = bench.stop().await;
+    let truth = |venues: &Handle| WIRES.map(|wire| venues.truth(wire.name, 0).unwrap().0);
+    let (ticks, letters, truth) = bench.stop_asking(truth).await;
     sequences_are_whole(&ticks);
     assert_eq!(letters.len() as u64, counted, "each refusal is counted and written");
     let sources: BTreeSet<&str> = letters.iter().map(|letter| letter["source"].as_str().unwrap()).collect();

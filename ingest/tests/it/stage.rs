@@ -116,14 +116,24 @@ impl Bench {
 
     /// Stops everything and returns what is in the log.
     pub(crate) async fn stop(self) -> (Vec<Vec<Tick>>, Vec<serde_json::Value>) {
+        let (ticks, letters, ()) = self.stop_asking(|_| ()).await;
+        (ticks, letters)
+    }
+
+    /// The same, with what the venues say once nothing of theirs is taken any more.
+    pub(crate) async fn stop_asking<T>(
+        self,
+        ask: impl FnOnce(&Handle) -> T,
+    ) -> (Vec<Vec<Tick>>, Vec<serde_json::Value>, T) {
         self.cancel.cancel();
         tokio::time::timeout(PATIENCE, self.running).await.expect("the stage stops").unwrap().unwrap();
         let ticks = ticks(&*self.log.log).await;
         let letters = read_all(&*self.log.log, DEAD_LETTERS, 1).await.remove(0);
         let letters = letters.iter().map(|record| serde_json::from_slice(&record.value).unwrap()).collect();
         self.log.log.close().await.unwrap();
+        let said = ask(&self.venues);
         self.venues.stop().await;
-        (ticks, letters)
+        (ticks, letters, said)
     }
 }
 

@@ -132,7 +132,7 @@ fn standing_still(question: &str, ends: &[String]) -> String {
     let mut text = question.to_owned();
     for table in ["ticks", "prices", "trades", "executions", "ledger"] {
         for before in ["FROM ", "JOIN ", "markout(", "window_join("] {
-            for after in [" ", "\n", ","] {
+            for after in [" ", "\n", ",", ")"] {
                 text = text.replace(&format!("{before}{table}{after}"), &format!("{before}still_{table}{after}"));
             }
         }
