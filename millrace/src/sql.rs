@@ -5,10 +5,10 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use api::ApiKey;
 use journal::Log;
-use queries::flight::{FlightConfig, FlightServer};
+use queries::flight::FlightServer;
 use queries::host::{HostConfig, SqlHost};
-use queries::postgres::{PostgresConfig, PostgresServer};
-use queries::{Caller, Login};
+use queries::postgres::PostgresServer;
+use queries::{DoorConfig, Login};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -19,8 +19,7 @@ const CONNECTIONS_MAX: usize = 64;
 
 /// A key of the exchange as a login.
 fn login(key: &ApiKey) -> Login {
-    let caller = if key.operator { Caller::Operator } else { Caller::Trader { account: key.account.0 } };
-    Login { user: key.name.clone(), secret: key.secret.clone(), caller }
+    Login { user: key.name.clone(), secret: key.secret.clone(), caller: key.reader() }
 }
 
 /// Starts the worker in the background, and the doors that the file asks for.
@@ -43,9 +42,9 @@ pub(crate) fn start(
     };
     let host = SqlHost::new(config, stop.clone());
     let logins: Vec<Login> = keys.iter().map(login).collect();
+    let door = |listen| DoorConfig { listen, logins: logins.clone(), connections_max: CONNECTIONS_MAX };
     if let Some(listen) = settings.postgres {
-        let config = PostgresConfig { listen, logins: logins.clone(), connections_max: CONNECTIONS_MAX };
-        let server = PostgresServer::bind(config, host.clone())?;
+        let server = PostgresServer::bind(door(listen), host.clone())?;
         tracing::info!(address = %listen, "serving the Postgres protocol");
         let stop = stop.clone();
         tasks.spawn(async move {
@@ -54,8 +53,7 @@ pub(crate) fn start(
         });
     }
     if let Some(listen) = settings.flight {
-        let config = FlightConfig { listen, logins, connections_max: CONNECTIONS_MAX };
-        let server = FlightServer::bind(config, host.clone())?;
+        let server = FlightServer::bind(door(listen), host.clone())?;
         tracing::info!(address = %listen, "serving Arrow Flight SQL");
         let stop = stop.clone();
         tasks.spawn(async move {

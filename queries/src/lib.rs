@@ -6,6 +6,7 @@
 //! add what DataFusion has not.
 
 pub mod asof;
+pub mod door;
 pub mod engine;
 pub mod error;
 pub mod flight;
@@ -21,6 +22,7 @@ pub mod statement;
 pub mod table;
 pub mod worker;
 
+pub use door::{DoorConfig, DoorError};
 pub use engine::{Answer, Bounds, Caller, Engine, Pinned, Planned, Tables};
 pub use error::SqlError;
 pub use limits::Limits;

@@ -26,18 +26,34 @@ impl FromRequestParts<Shared> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, state: &Shared) -> Result<Self, Problem> {
         state.desk()?;
-        let given = parts.headers.get(HEADER).ok_or_else(|| refused("the header X-Api-Key is missing"))?;
-        Self::with_key(state, given.as_bytes())
+        Self::with_key(state, given(parts)?)
     }
 }
 
-pub(crate) fn refused(message: &str) -> Problem {
+fn refused(message: &str) -> Problem {
     Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", message)
+}
+
+/// What a request gives as its key.
+///
+/// # Errors
+/// When it gives none.
+pub(crate) fn given(parts: &Parts) -> Result<&[u8], Problem> {
+    let given = parts.headers.get(HEADER).ok_or_else(|| refused("the header X-Api-Key is missing"))?;
+    Ok(given.as_bytes())
+}
+
+/// The place of the key that was given.
+///
+/// # Errors
+/// When there is no such key.
+pub(crate) fn known(keys: &[ApiKey], given: &[u8]) -> Result<usize, Problem> {
+    find(keys, given).ok_or_else(|| refused("X-Api-Key holds no key of this server"))
 }
 
 /// The key that was given. Every byte given is compared with every key, so that the time tells nothing about how
 /// much of a guess was right.
-pub(crate) fn find(keys: &[ApiKey], given: &[u8]) -> Option<usize> {
+fn find(keys: &[ApiKey], given: &[u8]) -> Option<usize> {
     let mut found = None;
     for (at, key) in keys.iter().enumerate() {
         let secret = key.secret.as_bytes();
@@ -58,7 +74,7 @@ impl Caller {
     /// # Errors
     /// When there is no exchange, or no such key.
     pub(crate) fn with_key(state: &Shared, given: &[u8]) -> Result<Self, Problem> {
-        let key = find(&state.desk()?.keys, given).ok_or_else(|| refused("X-Api-Key holds no key of this server"))?;
+        let key = known(&state.desk()?.keys, given)?;
         Ok(Self { state: Shared::clone(state), key })
     }
 

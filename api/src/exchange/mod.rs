@@ -26,7 +26,7 @@ use crate::problem::{Problem, shown};
 
 pub(crate) use account::{Accounts, Report};
 pub(crate) use body::Body;
-pub(crate) use caller::{Caller, HEADER, find, refused};
+pub(crate) use caller::{Caller, HEADER, given, known};
 pub(crate) use command::{Ask, Sent};
 pub(crate) use following::{After, Following, Step};
 pub(crate) use form::{
@@ -48,6 +48,13 @@ pub struct ApiKey {
     pub account: AccountId,
     /// Whether it may move money in, and act on the money of other accounts.
     pub operator: bool,
+}
+
+impl ApiKey {
+    /// Whose rows a statement with this key sees.
+    pub const fn reader(&self) -> queries::Caller {
+        if self.operator { queries::Caller::Operator } else { queries::Caller::Trader { account: self.account.0 } }
+    }
 }
 
 impl fmt::Debug for ApiKey {

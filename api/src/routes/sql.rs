@@ -13,7 +13,7 @@ use queries::{Caller as Reader, SqlError};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use crate::exchange::{ApiKey, HEADER, find, refused};
+use crate::exchange::{ApiKey, given, known};
 use crate::problem::{ErrorBody, Parameters, Problem};
 use crate::state::Shared;
 
@@ -82,14 +82,8 @@ impl FromRequestParts<Shared> for SqlCaller {
     async fn from_request_parts(parts: &mut Parts, state: &Shared) -> Result<Self, Problem> {
         let no_sql = || Problem::unavailable("no_sql", "this server runs without SQL: add `sql: {}` to `server:`");
         let sql = state.deps.sql.as_ref().ok_or_else(no_sql)?;
-        let given = parts.headers.get(HEADER).ok_or_else(|| refused("the header X-Api-Key is missing"))?;
-        let key = find(&sql.keys, given.as_bytes()).ok_or_else(|| refused("X-Api-Key holds no key of this server"))?;
-        let key = &sql.keys[key];
-        let reader = match key.operator {
-            true => Reader::Operator,
-            false => Reader::Trader { account: key.account.0 },
-        };
-        Ok(Self { reader, host: sql.host.clone() })
+        let key = &sql.keys[known(&sql.keys, given(parts)?)?];
+        Ok(Self { reader: key.reader(), host: sql.host.clone() })
     }
 }
 

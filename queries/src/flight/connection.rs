@@ -2,18 +2,15 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use futures_util::{Stream, stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
-/// Pause after a connection that could not be accepted.
-const RETRY_AFTER: Duration = Duration::from_millis(50);
+use crate::door::Door;
 
 /// A connection in its place.
 #[derive(Debug)]
@@ -22,26 +19,11 @@ pub(super) struct Held {
     _place: OwnedSemaphorePermit,
 }
 
-/// Connections as they come. One for which there is no place is closed at once.
-pub(super) fn accepted(listener: Arc<TcpListener>, connections_max: usize) -> impl Stream<Item = io::Result<Held>> {
-    let places = Arc::new(Semaphore::new(connections_max));
-    stream::unfold((listener, places), |(listener, places)| async move {
-        loop {
-            match listener.accept().await {
-                Ok((stream, _)) => {
-                    let _ = stream.set_nodelay(true);
-                    let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-                        metrics::counter!("millrace_sql_flight_refused_total").increment(1);
-                        continue;
-                    };
-                    return Some((Ok(Held { stream, _place: place }), (listener, places)));
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "a connection was not accepted");
-                    tokio::time::sleep(RETRY_AFTER).await;
-                }
-            }
-        }
+/// Connections as they come.
+pub(super) fn accepted(door: Door) -> impl Stream<Item = io::Result<Held>> {
+    stream::unfold(door, |door| async move {
+        let (stream, place) = door.accept().await;
+        Some((Ok(Held { stream, _place: place }), door))
     })
 }
 

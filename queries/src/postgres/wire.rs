@@ -34,8 +34,6 @@ type Socket = Framed<Bounded, PgWireMessageServerCodec<Prepared>>;
 
 /// Serves a connection until it ends.
 pub(super) async fn serve(stream: TcpStream, session: Session) {
-    // Small answers leave at once.
-    let _ = stream.set_nodelay(true);
     let (Ok(address), Ok(watched)) = (stream.peer_addr(), stream.as_fd().try_clone_to_owned()) else { return };
     let proof = Arc::clone(session.proof());
     let client = DefaultClient::new(address, false);
