@@ -14,6 +14,9 @@ use std::time::Instant;
 
 use queries::{Caller, Engine, Limits};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Runs of each question; the median counts.
 const RUNS: usize = 3;
 

@@ -32,12 +32,13 @@ pub(crate) fn list() -> Result<()> {
 /// Prints the machine, then runs one benchmark.
 pub(crate) fn run(name: &str, args: &[&str]) -> Result<()> {
     let all = benchmarks()?;
-    let Some((_, package)) = all.iter().find(|(known, _)| known == name) else {
+    if !all.iter().any(|(known, _)| known == name) {
         let names: Vec<&str> = all.iter().map(|(known, _)| known.as_str()).collect();
         bail!("no benchmark {name}: one of {}", names.join(", "));
-    };
+    }
     machine();
-    let mut command = vec!["bench", "--quiet", "--locked", "-p", package, "--bench", name, "--"];
+    // The features of all members, whichever is measured: what one benchmark had built serves the next.
+    let mut command = vec!["bench", "--quiet", "--locked", "--workspace", "--bench", name, "--"];
     command.extend(args);
     shell::run(&shell::cargo(), &command)
 }

@@ -9,30 +9,43 @@ use model::{Cause, Instrument, Name, Price, Quantity, Side, UnixNanos};
 struct Text<'a>(&'a [u8]);
 
 impl<'a> Text<'a> {
-    fn skip(&mut self, expected: &[u8]) -> Option<()> {
-        self.0 = self.0.strip_prefix(expected)?;
+    /// The length is known where this is called, so the comparison is a few words and no call.
+    #[inline(always)]
+    fn skip<const N: usize>(&mut self, expected: &[u8; N]) -> Option<()> {
+        let (first, rest) = self.0.split_first_chunk::<N>()?;
+        if first != expected {
+            return None;
+        }
+        self.0 = rest;
         Some(())
     }
 
     /// Digits up to what follows them, without a leading zero.
+    #[inline]
     fn number(&mut self) -> Option<u64> {
-        let len = self.0.iter().position(|byte| !byte.is_ascii_digit())?;
-        let (digits, rest) = self.0.split_at(len);
-        if digits.is_empty() || digits.len() > 19 || (digits.len() > 1 && digits[0] == b'0') {
+        let (mut value, mut len) = (0u64, 0);
+        while len < 20 {
+            let digit = self.0.get(len)?.wrapping_sub(b'0');
+            if digit > 9 {
+                break;
+            }
+            // Nineteen digits stay below 2^64; a twentieth is refused below.
+            value = value.wrapping_mul(10).wrapping_add(u64::from(digit));
+            len += 1;
+        }
+        if len == 0 || len > 19 || (len > 1 && self.0[0] == b'0') {
             return None;
         }
-        self.0 = rest;
-        Some(digits.iter().fold(0, |value, digit| value * 10 + u64::from(digit - b'0')))
+        self.0 = &self.0[len..];
+        Some(value)
     }
 
     /// Text up to the closing quote, which is taken too; none with anything escaped.
+    #[inline]
     fn quoted(&mut self) -> Option<&'a [u8]> {
-        let len = self.0.iter().take(65).position(|byte| *byte == b'"')?;
+        let len = self.0.iter().take(65).position(|byte| matches!(byte, b'"' | b'\\'))?;
         let (text, rest) = self.0.split_at(len);
-        if text.contains(&b'\\') {
-            return None;
-        }
-        self.0 = &rest[1..];
+        self.0 = rest.strip_prefix(b"\"")?;
         Some(text)
     }
 
