@@ -33,7 +33,8 @@ const ASKED: &str = "SELECT ts_event, price, quantity FROM trades WHERE symbol =
 
 fn main() {
     let dir = tempfile::tempdir().expect("a directory");
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     let place = Place::Directory(dir.path().to_path_buf());
     runtime.block_on(async {
         let lake = Lake::open(&place).await.expect("a lake");

@@ -1,5 +1,6 @@
-//! Recorded frames of a real venue through the whole pipeline: decode, log, aggregation, sink. The tables that come
-//! out are read by DuckDB and compared with what Python makes of the frames' JSON, to the last digit.
+//! Recorded frames of a real venue through the whole pipeline: decode, log, aggregation, sink, SQL. The tables that come
+//! out are read by DuckDB and asked for in our own SQL; both are compared with what Python makes of the frames' JSON, to
+//! the last digit.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -41,15 +42,15 @@ struct Compared {
     differences: Vec<String>,
 }
 
-fn compare(python: &Path, lake: &Path, files: &[PathBuf]) -> Compared {
+fn compare(python: &Path, reader: &[&str], lake: &Path, files: &[PathBuf]) -> Compared {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/readers/capture.py");
-    let ran = Command::new(python).arg(script).arg(lake).args(files).output().unwrap();
+    let ran = Command::new(python).arg(script).args(reader).arg(lake).args(files).output().unwrap();
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
     serde_json::from_slice(&ran.stdout).unwrap()
 }
 
 #[test]
-fn a_capture_lands_and_independent_readers_agree_with_the_frames() {
+fn a_capture_lands_and_every_reader_agrees_with_the_frames() {
     let (Some(files), Some(python)) = (captures(), python()) else { return };
     let place = Place::new("lake: { type: directory, roll: { rows: 10000, age: 1s } }\n");
     let paths: Vec<&str> = files.iter().map(|file| file.to_str().unwrap()).collect();
@@ -57,9 +58,10 @@ fn a_capture_lands_and_independent_readers_agree_with_the_frames() {
     assert!(said.contains("0 refused, 0 gaps") && said.contains("landed "), "{said}");
     let file = std::fs::read_to_string(place.path("pipeline.yaml")).unwrap();
     std::fs::write(place.path("replayed.yaml"), file.replace("./data", "./replayed")).unwrap();
-    for round in ["as landed", "compacted"] {
-        let found = compare(&python, &place.path("replayed/lake"), &files);
-        println!("{round}: {found:?}");
+    let (theirs, ours) = (&["duckdb"][..], &["millrace", env!("CARGO_BIN_EXE_millrace")][..]);
+    for (round, reader) in [("as landed", theirs), ("as landed", ours), ("compacted", theirs), ("compacted", ours)] {
+        let found = compare(&python, reader, &place.path("replayed/lake"), &files);
+        println!("{round}, by {}: {found:?}", reader[0]);
         assert_eq!(found.differences, Vec::<String>::new(), "{round}");
         assert_eq!(found.trade_rows, found.trade_frames, "{round}: every trade frame is one row");
         assert!(found.trade_frames > 30_000 && found.quote_rows > 50_000, "{round}: {found:?}");
@@ -68,7 +70,7 @@ fn a_capture_lands_and_independent_readers_agree_with_the_frames() {
         let verified = stdout(&place.run(&["verify", "--file", "replayed.yaml"]));
         let of_ticks = verified.lines().find(|line| line.starts_with("ticks")).unwrap();
         assert!(of_ticks.contains("every offset once"), "{round}: {verified}");
-        if round == "as landed" {
+        if (round, reader) == ("as landed", ours) {
             let compacted = stdout(&place.run(&["compact", "--file", "replayed.yaml"]));
             assert!(!compacted.contains("ticks: 0 files"), "the first day is closed: {compacted}");
         }

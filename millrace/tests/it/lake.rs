@@ -93,6 +93,11 @@ fn a_store_that_is_away_costs_neither_rows_nor_memory() {
     assert!(figure(&metrics, "millrace_sink_retries_total{table=\"ticks\"}") > 0.0);
     assert!(running.interrupt());
     every_offset_once(&place, &["ticks", "prices", "orders", "executions", "ledger"]);
+    // SQL reads the bucket without a pipeline.
+    let sql =
+        "SELECT count(*) >= 20, count(*) - count(DISTINCT partition::bigint * 1000000000 + \"offset\") FROM ticks";
+    let answer = stdout(&place.run(&["sql", "--format", "csv", sql]));
+    assert_eq!(answer.lines().nth(1), Some("true,0"), "{answer}");
 }
 
 /// Frames of one venue: a trade every six seconds for an hour and a half, three hours ago.

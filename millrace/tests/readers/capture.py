@@ -1,22 +1,26 @@
-"""Recorded frames, computed from their JSON, beside the tables that a replay of them left, read by DuckDB.
+"""Recorded frames, computed from their JSON, beside the tables that a replay of them left.
 
-    capture.py LAKE FRAMES.gz...
+    capture.py duckdb LAKE FRAMES.gz...
+    capture.py millrace PROGRAM LAKE FRAMES.gz...
 
-Prints one JSON object: what was compared, and the first differences. Nothing in here is Millrace's: frames are read by
-Python's own json, numbers stay decimals, and the tables are read by DuckDB's delta_scan.
+Prints one JSON object: what was compared, and the first differences. Frames are read by Python's own json, and numbers stay
+decimals. The tables are read by DuckDB's delta_scan, so that nothing of Millrace's is believed; or they are asked for in
+Millrace's own SQL, so that its answers are known to be the same.
 """
 import collections
+import csv
 import datetime
 import decimal
 import gzip
+import io
 import json
 import os
+import subprocess
 import sys
 
-import duckdb
-import duckdb_extension_delta
-
 D = decimal.Decimal
+# Digits after the point of what `vwap` gives.
+SCALE = 16
 decimal.getcontext().prec = 60
 NAMES = {"BTCUSDT": "BTC-USDT", "ETHUSDT": "ETH-USDT"}
 differences = []
@@ -44,19 +48,55 @@ def frames(paths):
     return trades, quotes
 
 
-def database():
-    folder = os.path.join(os.path.dirname(duckdb_extension_delta.__file__), "extensions", "v" + duckdb.__version__)
-    connection = duckdb.connect(config={"allow_unsigned_extensions": "true"})
-    connection.execute("SET TimeZone = 'UTC'")
-    connection.execute(f"LOAD '{folder}/delta.duckdb_extension'")
-    return connection
+class DuckDB:
+    def __init__(self, lake):
+        import duckdb
+        import duckdb_extension_delta
+
+        folder = os.path.join(os.path.dirname(duckdb_extension_delta.__file__), "extensions", "v" + duckdb.__version__)
+        self.connection = duckdb.connect(config={"allow_unsigned_extensions": "true"})
+        self.connection.execute("SET TimeZone = 'UTC'")
+        self.connection.execute(f"LOAD '{folder}/delta.duckdb_extension'")
+        for table in ("ticks", "candles", "prices"):
+            self.connection.execute(f"CREATE VIEW {table} AS SELECT * FROM delta_scan('{lake}/{table}')")
+
+    def rows(self, sql, kinds):
+        return self.connection.execute(sql).fetchall()
 
 
-def every_trade_is_one_row(sql, lake, trades):
-    rows = sql.execute(
-        f"SELECT symbol, trade_id, ts_event_ns, price, quantity, taker_side, \"partition\", \"offset\", venue, date "
-        f"FROM delta_scan('{lake}/ticks') WHERE kind = 'trade'"
-    ).fetchall()
+class Millrace:
+    """Answers come as text, so each column says how it is read."""
+
+    def __init__(self, program, lake):
+        self.command = [program, "sql", "--lake", lake, "--format", "csv"]
+
+    def rows(self, sql, kinds):
+        said = subprocess.run([*self.command, sql], capture_output=True, text=True)
+        if said.returncode:
+            raise RuntimeError(f"{sql}: {said.stderr}")
+        answer = csv.reader(io.StringIO(said.stdout))
+        next(answer)
+        return [tuple(kind(text) for kind, text in zip(kinds, row, strict=True)) for row in answer]
+
+
+def vwaps_are_exact(tables, trades):
+    """Only our SQL has `vwap`: the last digit is rounded half away from zero."""
+    for symbol, count, average in tables.rows(
+        "SELECT symbol, count(*), vwap(price, quantity) FROM ticks WHERE kind = 'trade' GROUP BY symbol", (str, int, D)
+    ):
+        of = trades[symbol].values()
+        exact = sum(price * quantity for _, price, quantity, _ in of) / sum(quantity for _, _, quantity, _ in of)
+        expected = (len(of), exact.quantize(D(1).scaleb(-SCALE), decimal.ROUND_HALF_UP))
+        if (count, average) != expected:
+            differ(f"vwap of {symbol}", (count, average), expected)
+
+
+def every_trade_is_one_row(tables, trades):
+    rows = tables.rows(
+        "SELECT symbol, trade_id, ts_event_ns, price, quantity, taker_side, \"partition\", \"offset\", venue, date "
+        "FROM ticks WHERE kind = 'trade'",
+        (str, int, int, D, D, str, int, int, str, datetime.date.fromisoformat),
+    )
     found = collections.defaultdict(dict)
     places = set()
     for symbol, number, at, price, quantity, side, partition, offset, venue, date in rows:
@@ -77,11 +117,12 @@ def every_trade_is_one_row(sql, lake, trades):
     return len(rows)
 
 
-def quotes_are_the_venues(sql, lake, quotes):
-    rows = sql.execute(
-        f"SELECT symbol, venue_sequence, bid, bid_quantity, ask, ask_quantity "
-        f"FROM delta_scan('{lake}/ticks') WHERE kind = 'quote' AND NOT from_book"
-    ).fetchall()
+def quotes_are_the_venues(tables, quotes):
+    rows = tables.rows(
+        "SELECT symbol, venue_sequence, bid, bid_quantity, ask, ask_quantity FROM ticks "
+        "WHERE kind = 'quote' AND NOT from_book",
+        (str, int, D, D, D, D),
+    )
     for row in rows:
         if row not in quotes:
             differ("quote", row, "none")
@@ -92,21 +133,22 @@ def vwap(notional, volume):
     return str((notional / volume).quantize(D(1).scaleb(-24)))
 
 
-def sums_and_vwap(sql, lake, trades):
-    """Per instrument, and per instrument and ten seconds; the sums are DuckDB's. (It gives the product of two 18-digit
-    decimals 18 digits, which do not hold it.)"""
+def sums_and_vwap(tables, trades):
+    """Per instrument, and per instrument and ten seconds; the sums are the engine's. (DuckDB gives the product of two
+    18-digit decimals 18 digits, which do not hold it.)"""
     compared = 0
     for seconds in (None, 10):
-        window = "0" if seconds is None else f"ts_event_ns // {seconds * 1_000_000_000}"
-        rows = sql.execute(
-            f"SELECT symbol, {window}, count(*), sum(quantity), sum(price::DECIMAL(38, 8) * quantity) "
-            f"FROM delta_scan('{lake}/ticks') WHERE kind = 'trade' GROUP BY 1, 2"
-        ).fetchall()
+        rest = "ts_event_ns" if seconds is None else f"ts_event_ns % {seconds * 1_000_000_000}"
+        rows = tables.rows(
+            f"SELECT symbol, ts_event_ns - {rest} AS start, count(*), sum(quantity), sum(price::DECIMAL(38, 8) * quantity) "
+            f"FROM ticks WHERE kind = 'trade' GROUP BY symbol, ts_event_ns - {rest}",
+            (str, int, int, D, D),
+        )
         ours = {(symbol, at): (count, volume, notional, vwap(notional, volume)) for symbol, at, count, volume, notional in rows}
         theirs = collections.defaultdict(lambda: (0, D(0), D(0)))
         for symbol, of_symbol in trades.items():
             for at, price, quantity, _ in of_symbol.values():
-                key = (symbol, 0 if seconds is None else at // (seconds * 1_000_000_000))
+                key = (symbol, 0 if seconds is None else at - at % (seconds * 1_000_000_000))
                 count, volume, notional = theirs[key]
                 theirs[key] = (count + 1, volume + quantity, notional + price * quantity)
         theirs = {key: (*sums, vwap(sums[2], sums[1])) for key, sums in theirs.items()}
@@ -117,11 +159,12 @@ def sums_and_vwap(sql, lake, trades):
     return compared
 
 
-def candles_are_the_trades(sql, lake, trades):
-    rows = sql.execute(
-        f"SELECT symbol, start_ns, open, high, low, close, volume, notional, trades, vwap "
-        f"FROM delta_scan('{lake}/candles') WHERE interval = '1m'"
-    ).fetchall()
+def candles_are_the_trades(tables, trades):
+    rows = tables.rows(
+        "SELECT symbol, start_ns, open, high, low, close, volume, notional, trades, vwap FROM candles "
+        "WHERE \"interval\" = '1m'",
+        (str, int, D, D, D, D, D, D, int, D),
+    )
     minutes = collections.defaultdict(list)
     for symbol, of_symbol in trades.items():
         for number, (at, price, quantity, _) in of_symbol.items():
@@ -145,16 +188,18 @@ def candles_are_the_trades(sql, lake, trades):
 
 
 def main():
-    lake, *paths = sys.argv[1:]
+    reader, *rest = sys.argv[1:]
+    tables, paths = (DuckDB(rest[0]), rest[1:]) if reader == "duckdb" else (Millrace(*rest[:2]), rest[2:])
     trades, quotes = frames(paths)
-    sql = database()
+    if reader == "millrace":
+        vwaps_are_exact(tables, trades)
     print(json.dumps({
         "trade_frames": sum(map(len, trades.values())),
-        "trade_rows": every_trade_is_one_row(sql, lake, trades),
-        "quote_rows": quotes_are_the_venues(sql, lake, quotes),
-        "windows": sums_and_vwap(sql, lake, trades),
-        "candles": candles_are_the_trades(sql, lake, trades),
-        "prices": sql.execute(f"SELECT count(*) FROM delta_scan('{lake}/prices')").fetchone()[0],
+        "trade_rows": every_trade_is_one_row(tables, trades),
+        "quote_rows": quotes_are_the_venues(tables, quotes),
+        "windows": sums_and_vwap(tables, trades),
+        "candles": candles_are_the_trades(tables, trades),
+        "prices": tables.rows("SELECT count(*) FROM prices", (int,))[0][0],
         "differences": differences,
     }))
 

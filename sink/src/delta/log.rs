@@ -1,5 +1,6 @@
 //! Reading and writing a table's log in an object store.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::datatypes::Schema;
@@ -96,7 +97,7 @@ impl DeltaLog {
     fn without_beginning(&self, version: u64) -> LakeError {
         LakeError::Damaged {
             path: self.path("").to_string(),
-            what: format!("it has version {version}, and neither version 0 nor a checkpoint to begin at"),
+            what: format!("it has version {version}, and neither all versions before it nor a checkpoint to begin at"),
         }
     }
 
@@ -114,18 +115,20 @@ impl DeltaLog {
         Ok(next > first)
     }
 
-    /// The newest checkpoint that can be read.
+    /// The newest checkpoint that can be read. One that is damaged is passed over, where an older one or the beginning
+    /// leads to the end of the log as well: entry after entry is there.
     async fn checkpoint(&self) -> Result<Option<(u64, Vec<Action>)>, LakeError> {
         let hint = self.read(&self.path("_last_checkpoint")).await?;
         let hinted = hint.and_then(|bytes| serde_json::from_slice::<LastCheckpoint>(&bytes).ok());
+        let mut damaged = None;
         if let Some(last) = hinted
-            && let Some(actions) = self.checkpoint_at(last.version).await?
+            && let Some(actions) = self.undamaged(last.version, &mut damaged).await?
         {
             return Ok(Some((last.version, actions)));
         }
-        // Without the hint, or where what it names is gone, the folder tells.
+        // Without the hint, or where what it names is of no use, the folder tells.
         let folder = Path::from(format!("{}/_delta_log", self.folder));
-        let (mut versions, mut first) = (Vec::new(), None::<u64>);
+        let (mut checkpoints, mut entries) = (BTreeSet::new(), BTreeSet::new());
         let mut listed = self.store.list(Some(&folder));
         while let Some(object) = listed.try_next().await? {
             let Some((digits, kind)) = object.location.filename().and_then(|name| name.split_once('.')) else {
@@ -133,21 +136,35 @@ impl DeltaLog {
             };
             let Ok(version) = digits.parse::<u64>() else { continue };
             match kind {
-                "checkpoint.parquet" => versions.push(version),
-                "json" => first = Some(first.map_or(version, |first| first.min(version))),
-                _ => {}
-            }
+                "checkpoint.parquet" => checkpoints.insert(version),
+                "json" => entries.insert(version),
+                _ => false,
+            };
         }
-        versions.sort_unstable_by(|a, b| b.cmp(a));
-        for version in versions {
-            if let Some(actions) = self.checkpoint_at(version).await? {
+        let leads_on = |from: u64| entries.range(from..).copied().eq(from..from + entries.range(from..).count() as u64);
+        for version in checkpoints.into_iter().rev().filter(|version| leads_on(version + 1)) {
+            if let Some(actions) = self.undamaged(version, &mut damaged).await? {
                 return Ok(Some((version, actions)));
             }
         }
         // A table that has lost its beginning must not be taken for one that was never made.
-        match first.filter(|version| *version > 0) {
-            Some(version) => Err(self.without_beginning(version)),
-            None => Ok(None),
+        match (entries.first(), damaged) {
+            (Some(0), _) if leads_on(0) => Ok(None),
+            (None, None) => Ok(None),
+            (_, Some(damaged)) => Err(damaged),
+            (Some(version), None) => Err(self.without_beginning(*version)),
+        }
+    }
+
+    /// As [`Self::checkpoint_at`]; damage is noted, and like a checkpoint that is not there.
+    async fn undamaged(&self, version: u64, damage: &mut Option<LakeError>) -> Result<Option<Vec<Action>>, LakeError> {
+        match self.checkpoint_at(version).await {
+            Err(error @ LakeError::Damaged { .. }) => {
+                tracing::warn!(%error, "a checkpoint is passed over");
+                damage.get_or_insert(error);
+                Ok(None)
+            }
+            other => other,
         }
     }
 

@@ -18,7 +18,7 @@ pub struct Roll {
 
 impl Default for Roll {
     fn default() -> Self {
-        Self { rows: 1_000_000, bytes: 64 << 20, age: Duration::from_secs(30) }
+        Self { rows: 1_000_000, bytes: 32 << 20, age: Duration::from_secs(30) }
     }
 }
 

@@ -3,25 +3,26 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::compute::{SortColumn, SortOptions, concat_batches, lexsort_to_indices, take_record_batch};
 use bytes::Bytes;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 
-use super::merge::merged;
+use super::merge::{Sorted, merged};
 use super::plan::{Job, Level, jobs};
+use super::remote::Remote;
+use super::runs::Runs;
 use crate::delta::{Action, Add, Committed, DataFile, Remove, Stat};
-use crate::encode::{Encoded, Encoder, Order};
+use crate::encode::Encoded;
 use crate::lake::{Lake, LakeError, add_of, commit_info, now_ms, partition_values, uuid_text};
 use crate::tables::Table;
 
 /// Attempts at a commit that others get in between.
 const COMMIT_ATTEMPTS: usize = 16;
-/// Rows that are read and encoded at a time.
-const SLICE_ROWS: usize = 65_536;
-/// Rows that are sorted in memory at a time, at most: they take about 300 bytes each, twice.
-const SORT_ROWS_MAX: usize = 500_000;
+/// Rows that are read at a time.
+const SLICE_ROWS: usize = 8_192;
 
 /// What a compaction did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -78,37 +79,91 @@ pub async fn compact(
 /// One job; none when another compaction took its files.
 async fn run(lake: &Lake, table: Table, job: &Job) -> Result<Option<Compacted>, LakeError> {
     let rows = job.files.iter().map(|file| file.rows).sum();
-    let mut files = Vec::new();
-    for file in &job.files {
-        files.push((file.path.clone(), lake.objects().get(&Path::from(&*file.path)).await?.bytes().await?));
-    }
-    let level = job.level;
-    // Sorting and encoding take seconds of a core.
-    let encoded = tokio::task::spawn_blocking(move || match level {
-        Level::Hour => sorted(table, files),
-        Level::Date => merged(table, files),
-    })
-    .await;
-    let encoded = encoded.map_err(|error| parquet(table.name(), &error))??;
-    let done = Compacted {
-        files_before: job.files.len(),
-        files_after: encoded.len(),
-        rows,
-        bytes_before: job.files.iter().map(|file| file.size).sum(),
-        bytes_after: encoded.iter().map(|file| file.bytes.len() as u64).sum(),
+    // Reading, sorting and encoding take seconds of a core, on a thread that may wait. It ends early once nobody waits
+    // for it; what it had uploaded by then is part of no table, and the vacuum's.
+    let unwanted = CancellationToken::new();
+    let _ends = unwanted.clone().drop_guard();
+    let mut work = Rewrite {
+        lake: lake.clone(),
+        table,
+        job: job.clone(),
+        runtime: Handle::current(),
+        unwanted,
+        rows: 0,
+        bytes: 0,
+        adds: Vec::new(),
     };
-    let landed: u64 = encoded.iter().map(|file| file.rows).sum();
+    let done = tokio::task::spawn_blocking(move || work.run().map(|()| work)).await;
+    let Rewrite { rows: landed, bytes, adds, .. } = done.map_err(|error| parquet(table.name(), &error))??;
     if landed != rows {
         return Err(parquet(table.name(), &format!("{landed} rows of {rows} after sorting: nothing was committed")));
     }
-    let mut adds = Vec::new();
-    for file in encoded {
-        adds.push(upload(lake, table, job, file).await?);
-    }
+    let done = Compacted {
+        files_before: job.files.len(),
+        files_after: adds.len(),
+        rows,
+        bytes_before: job.files.iter().map(|file| file.size).sum(),
+        bytes_after: bytes,
+    };
     let committed = commit(lake, table, job, adds).await?;
     metrics::counter!("millrace_sink_compacted_files_total", "table" => table.name())
         .increment(done.files_before as u64);
     Ok(committed.then_some(done))
+}
+
+/// A job at work. In memory are, at a time: the rows of one run, the runs of a job that sorts, a page of each file of one
+/// that merges, and the file that is being made.
+struct Rewrite {
+    lake: Lake,
+    table: Table,
+    job: Job,
+    runtime: Handle,
+    unwanted: CancellationToken,
+    rows: u64,
+    bytes: u64,
+    adds: Vec<Add>,
+}
+
+impl Rewrite {
+    fn run(&mut self) -> Result<(), LakeError> {
+        let sorted = match self.job.level {
+            Level::Hour => self.sort()?,
+            Level::Date => self.job.files.iter().map(|file| self.open(file)).map(Sorted::from).collect(),
+        };
+        let (table, unwanted) = (self.table, self.unwanted.clone());
+        merged(table, sorted, &unwanted, &mut |file| self.upload(file))
+    }
+
+    fn open(&self, file: &DataFile) -> Remote {
+        Remote::new(self.lake.objects(), &file.path, file.size, self.runtime.clone())
+    }
+
+    fn sort(&self) -> Result<Vec<Sorted>, LakeError> {
+        let table = self.table;
+        let whole = |error: &dyn std::fmt::Display| parquet(table.name(), error);
+        let mut runs = Runs::new(table).map_err(|error| whole(&error))?;
+        for file in &self.job.files {
+            let reader = ParquetRecordBatchReaderBuilder::try_new(self.open(file))
+                .and_then(|builder| builder.with_batch_size(SLICE_ROWS).build())
+                .map_err(|error| parquet(&file.path, &error))?;
+            for batch in reader {
+                let batch = batch.map_err(|error| parquet(&file.path, &error))?;
+                runs.push(conform(table, &file.path, &batch)?).map_err(|error| parquet(&file.path, &error))?;
+                if self.unwanted.is_cancelled() {
+                    return Err(whole(&"no longer wanted"));
+                }
+            }
+        }
+        Ok(runs.finish().map_err(|error| whole(&error))?.into_iter().map(Sorted::from).collect())
+    }
+
+    fn upload(&mut self, file: Encoded) -> Result<(), LakeError> {
+        self.rows += file.rows;
+        self.bytes += file.bytes.len() as u64;
+        let add = self.runtime.block_on(upload(&self.lake, self.table, &self.job, file))?;
+        self.adds.push(add);
+        Ok(())
+    }
 }
 
 /// A file's rows, with the columns of the table as they are now.
@@ -142,44 +197,6 @@ pub(super) fn conform(table: Table, path: &str, batch: &RecordBatch) -> Result<R
     };
     let columns = schema.fields().iter().map(column).collect::<Result<Vec<_>, _>>()?;
     RecordBatch::try_new(schema, columns).map_err(|error| parquet(path, &error))
-}
-
-/// Sorted files with the rows of all the given ones, a bounded number of rows in memory at a time.
-fn sorted(table: Table, files: Vec<(String, Bytes)>) -> Result<Vec<Encoded>, LakeError> {
-    let mut out = Vec::new();
-    let (mut held, mut rows) = (Vec::new(), 0);
-    for (path, bytes) in files {
-        for batch in batches(table, &path, bytes)? {
-            let batch = batch?;
-            rows += batch.num_rows();
-            held.push(batch);
-            if rows >= SORT_ROWS_MAX {
-                out.push(sort(table, std::mem::take(&mut held)).map_err(|error| parquet(&path, &error))?);
-                rows = 0;
-            }
-        }
-    }
-    if rows > 0 {
-        out.push(sort(table, held).map_err(|error| parquet(table.name(), &error))?);
-    }
-    Ok(out)
-}
-
-/// One sorted file.
-fn sort(table: Table, batches: Vec<RecordBatch>) -> Result<Encoded, parquet::errors::ParquetError> {
-    let all = concat_batches(&table.file_schema(), &batches)?;
-    drop(batches);
-    let column = |name: &&str| SortColumn {
-        values: Arc::clone(all.column_by_name(name).expect("sort columns are columns")),
-        options: Some(SortOptions { descending: false, nulls_first: true }),
-    };
-    let order = lexsort_to_indices(&table.sort_columns().iter().map(column).collect::<Vec<_>>(), None)?;
-    let mut encoder = Encoder::new(table, Order::Sorted)?;
-    for start in (0..order.len()).step_by(SLICE_ROWS) {
-        let len = SLICE_ROWS.min(order.len() - start);
-        encoder.write(&take_record_batch(&all, &order.slice(start, len))?)?;
-    }
-    encoder.finish()
 }
 
 async fn upload(lake: &Lake, table: Table, job: &Job, file: Encoded) -> Result<Add, LakeError> {
@@ -233,6 +250,7 @@ pub(super) fn parquet(path: &str, error: &dyn std::fmt::Display) -> LakeError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::encode::{Encoder, Order};
 
     #[test]
     fn what_a_file_of_any_table_gives_back_fits_the_table() {

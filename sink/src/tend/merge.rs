@@ -1,59 +1,91 @@
-//! Merges sorted files into larger ones: a batch of each in memory, whatever their size.
+//! Merges sorted files into larger ones: a batch and a page of each column of each in memory, whatever their size.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::fmt::Display;
 
 use arrow::array::RecordBatch;
 use arrow::compute::interleave_record_batch;
-use arrow::row::{OwnedRow, RowConverter, Rows, SortField};
+use arrow::row::{OwnedRow, RowConverter, Rows};
 use bytes::Bytes;
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::errors::ParquetError;
+use parquet::file::metadata::PageIndexPolicy;
+use parquet::file::reader::ChunkReader;
+use tokio_util::sync::CancellationToken;
 
-use super::compact::conform;
+use super::compact::{conform, parquet};
 use super::plan::FILE_BYTES_MAX;
+use super::remote::Remote;
+use super::runs::{converter, sort_columns};
 use crate::encode::{Encoded, Encoder, Order};
 use crate::lake::LakeError;
 use crate::tables::Table;
 
-/// Rows of a file in memory at a time.
-const BATCH_ROWS: usize = 8_192;
+/// Rows of all files together in memory at a time, about.
+const ROWS_MAX: usize = 65_536;
+/// Rows of one file in memory at a time, at most and at least.
+const BATCH_ROWS: (usize, usize) = (256, 8_192);
+
+/// A sorted file.
+pub(super) enum Sorted {
+    /// In memory.
+    Run(Bytes),
+    /// In the store.
+    File(Remote),
+}
+
+impl From<Bytes> for Sorted {
+    fn from(run: Bytes) -> Self {
+        Self::Run(run)
+    }
+}
+
+impl From<Remote> for Sorted {
+    fn from(file: Remote) -> Self {
+        Self::File(file)
+    }
+}
 
 /// The place in one sorted file.
 struct Cursor {
     table: Table,
-    path: String,
     reader: ParquetRecordBatchReader,
     batch: RecordBatch,
     keys: Rows,
     at: usize,
 }
 
+fn reader<R: ChunkReader + 'static>(file: R, rows: usize) -> Result<ParquetRecordBatchReader, ParquetError> {
+    // With the index of its pages a file is asked for what is needed and no more.
+    let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
+    ParquetRecordBatchReaderBuilder::try_new_with_options(file, options)?.with_batch_size(rows).build()
+}
+
 impl Cursor {
-    fn open(table: Table, path: String, bytes: Bytes, converter: &RowConverter) -> Result<Option<Self>, LakeError> {
-        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)
-            .and_then(|builder| builder.with_batch_size(BATCH_ROWS).build())
-            .map_err(|error| LakeError::Parquet { path: path.clone(), what: error.to_string() })?;
+    fn open(table: Table, file: Sorted, rows: usize, converter: &RowConverter) -> Result<Option<Self>, LakeError> {
+        let reader = match file {
+            Sorted::Run(bytes) => reader(bytes, rows),
+            Sorted::File(file) => reader(file, rows),
+        };
+        let reader = reader.map_err(|error| parquet(table.name(), &error))?;
         let batch = RecordBatch::new_empty(table.file_schema());
-        let keys = converter.empty_rows(0, 0);
-        let mut cursor = Self { table, path, reader, batch, keys, at: 0 };
+        let mut cursor = Self { table, reader, batch, keys: converter.empty_rows(0, 0), at: 0 };
         Ok(cursor.next_batch(converter)?.then_some(cursor))
     }
 
     /// Goes on to the next batch; false at the end.
     fn next_batch(&mut self, converter: &RowConverter) -> Result<bool, LakeError> {
-        let refuse = |path: &str, what: String| LakeError::Parquet { path: path.to_owned(), what };
+        let name = self.table.name();
         loop {
             let Some(batch) = self.reader.next() else { return Ok(false) };
-            let batch = batch.map_err(|error| refuse(&self.path, error.to_string()))?;
+            let batch = batch.map_err(|error| parquet(name, &error))?;
             if batch.num_rows() == 0 {
                 continue;
             }
-            self.batch = conform(self.table, &self.path, &batch)?;
-            let names = self.table.sort_columns().iter();
-            let columns: Vec<_> =
-                names.map(|name| self.batch.column_by_name(name).expect("sort columns are columns").clone()).collect();
-            self.keys = converter.convert_columns(&columns).map_err(|error| refuse(&self.path, error.to_string()))?;
+            self.batch = conform(self.table, name, &batch)?;
+            let columns = sort_columns(self.table, &self.batch);
+            self.keys = converter.convert_columns(&columns).map_err(|error| parquet(name, &error))?;
             self.at = 0;
             return Ok(true);
         }
@@ -64,62 +96,67 @@ impl Cursor {
     }
 }
 
-/// Files of at most [`FILE_BYTES_MAX`] with the rows of all the given ones, in order.
-pub(super) fn merged(table: Table, files: Vec<(String, Bytes)>) -> Result<Vec<Encoded>, LakeError> {
-    let whole =
-        |error: &dyn std::fmt::Display| LakeError::Parquet { path: table.name().to_owned(), what: error.to_string() };
-    let schema = table.file_schema();
-    let field = |name: &&str| {
-        let kind = schema.field_with_name(name).expect("sort columns are columns").data_type().clone();
-        SortField::new(kind)
-    };
-    let converter =
-        RowConverter::new(table.sort_columns().iter().map(field).collect()).map_err(|error| whole(&error))?;
+/// Gives files of at most [`FILE_BYTES_MAX`] with the rows of all the given ones, in order, one at a time.
+pub(super) fn merged(
+    table: Table,
+    files: Vec<Sorted>,
+    unwanted: &CancellationToken,
+    give: &mut dyn FnMut(Encoded) -> Result<(), LakeError>,
+) -> Result<(), LakeError> {
+    let whole = |error: &dyn Display| parquet(table.name(), error);
+    let converter = converter(table).map_err(|error| whole(&error))?;
+    let rows = (ROWS_MAX / files.len().max(1)).clamp(BATCH_ROWS.0, BATCH_ROWS.1);
     let mut cursors = Vec::new();
-    for (path, bytes) in files {
-        cursors.extend(Cursor::open(table, path, bytes, &converter)?);
+    for file in files {
+        cursors.extend(Cursor::open(table, file, rows, &converter)?);
     }
     let mut heap: BinaryHeap<Reverse<(OwnedRow, usize)>> =
         cursors.iter().enumerate().map(|(index, cursor)| Reverse((cursor.key(), index))).collect();
-    let mut out =
-        Out { table, encoder: Encoder::new(table, Order::Sorted).map_err(|error| whole(&error))?, files: Vec::new() };
-    let mut order: Vec<(usize, usize)> = Vec::with_capacity(BATCH_ROWS);
+    let mut out = Out { table, encoder: Encoder::new(table, Order::Sorted).map_err(|error| whole(&error))?, give };
+    let mut order: Vec<(usize, usize)> = Vec::with_capacity(BATCH_ROWS.1);
     while let Some(Reverse((_, index))) = heap.pop() {
         order.push((index, cursors[index].at));
         cursors[index].at += 1;
         let ended = cursors[index].at == cursors[index].batch.num_rows();
-        if ended || order.len() == BATCH_ROWS {
-            out.write(&cursors, &order).map_err(|error| whole(&error))?;
+        if ended || order.len() == BATCH_ROWS.1 {
+            out.write(&cursors, &order)?;
             order.clear();
+            if unwanted.is_cancelled() {
+                return Err(whole(&"no longer wanted"));
+            }
         }
         if !ended || cursors[index].next_batch(&converter)? {
             heap.push(Reverse((cursors[index].key(), index)));
         }
     }
-    out.finish().map_err(|error| whole(&error))
+    out.finish()
 }
 
-struct Out {
+/// The file that is being made.
+struct Out<'a> {
     table: Table,
     encoder: Encoder,
-    files: Vec<Encoded>,
+    give: &'a mut dyn FnMut(Encoded) -> Result<(), LakeError>,
 }
 
-impl Out {
-    fn write(&mut self, cursors: &[Cursor], order: &[(usize, usize)]) -> Result<(), ParquetError> {
+impl Out<'_> {
+    fn write(&mut self, cursors: &[Cursor], order: &[(usize, usize)]) -> Result<(), LakeError> {
+        let error = |error: &dyn Display| parquet(self.table.name(), error);
         let batches: Vec<&RecordBatch> = cursors.iter().map(|cursor| &cursor.batch).collect();
-        self.encoder.write(&interleave_record_batch(&batches, order)?)?;
+        let rows = interleave_record_batch(&batches, order).map_err(|why| error(&why))?;
+        self.encoder.write(&rows).map_err(|why| error(&why))?;
         if self.encoder.size() >= FILE_BYTES_MAX {
-            let full = std::mem::replace(&mut self.encoder, Encoder::new(self.table, Order::Sorted)?);
-            self.files.push(full.finish()?);
+            let next = Encoder::new(self.table, Order::Sorted).map_err(|why| error(&why))?;
+            let full = std::mem::replace(&mut self.encoder, next);
+            (self.give)(full.finish().map_err(|why| error(&why))?)?;
         }
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Vec<Encoded>, ParquetError> {
-        if self.encoder.rows() > 0 {
-            self.files.push(self.encoder.finish()?);
+    fn finish(self) -> Result<(), LakeError> {
+        if self.encoder.rows() == 0 {
+            return Ok(());
         }
-        Ok(self.files)
+        (self.give)(self.encoder.finish().map_err(|why| parquet(self.table.name(), &why))?)
     }
 }

@@ -3,7 +3,9 @@
 mod compact;
 mod merge;
 mod plan;
+mod remote;
 mod run;
+mod runs;
 mod vacuum;
 mod verify;
 

@@ -5,10 +5,14 @@ use std::sync::Arc;
 
 use crate::delta::{DataFile, Stat};
 
-/// A compacted file is about this large, at most; rows beyond go into the next one.
-pub const FILE_BYTES_MAX: u64 = 256 << 20;
-/// Encoded bytes that one compaction reads at a time, at most.
-const INPUT_BYTES_MAX: u64 = 128 << 20;
+/// A compacted file is about this large, at most; rows beyond go into the next one. It is made in memory.
+pub const FILE_BYTES_MAX: u64 = 32 << 20;
+/// Encoded bytes of one job that sorts, about: its runs are held in memory.
+const SORTED_BYTES_MAX: u64 = 16 << 20;
+/// Encoded bytes of one job that merges sorted files, at most: a page of each is held in memory.
+const MERGED_BYTES_MAX: u64 = 128 << 20;
+/// Files of one job, at most: each that is merged takes room.
+const FILES_MAX: usize = 64;
 /// Files that are worth being made one.
 const FILES_MIN: usize = 2;
 const HOUR_US: i64 = 3_600_000_000;
@@ -74,7 +78,7 @@ pub(crate) fn jobs(files: &[Arc<DataFile>], now_us: i64) -> Vec<Job> {
     }
     let mut jobs = Vec::new();
     for ((date, log, _), files) in hours {
-        let parts = split(files).into_iter();
+        let parts = split(files, SORTED_BYTES_MAX).into_iter();
         jobs.extend(parts.map(|files| Job { level: Level::Hour, date, log, files }));
     }
     for ((date, log), files) in dates {
@@ -83,22 +87,24 @@ pub(crate) fn jobs(files: &[Arc<DataFile>], now_us: i64) -> Vec<Job> {
         if !closed || !unmerged {
             continue;
         }
-        // Sorted files are merged a batch of each at a time. One alone is as good as it gets.
-        let parts = split(files).into_iter().filter(|part| part.len() >= FILES_MIN);
+        // One alone is as good as it gets, and so are files that were merged before.
+        let hour = Level::Hour.number();
+        let worth = |part: &Vec<Arc<DataFile>>| part.len() >= FILES_MIN && part.iter().any(|file| file.level == hour);
+        let parts = split(files, MERGED_BYTES_MAX).into_iter().filter(worth);
         jobs.extend(parts.map(|files| Job { level: Level::Date, date, log, files }));
     }
     jobs
 }
 
 /// Groups files so that each group is one job's input.
-fn split(mut files: Vec<Arc<DataFile>>) -> Vec<Vec<Arc<DataFile>>> {
+fn split(mut files: Vec<Arc<DataFile>>, bytes_max: u64) -> Vec<Vec<Arc<DataFile>>> {
     files.sort_by(|a, b| a.path.cmp(&b.path));
     let mut groups: Vec<Vec<Arc<DataFile>>> = Vec::new();
     let mut bytes = 0;
     for file in files {
         bytes += file.size;
         match groups.last_mut() {
-            Some(group) if bytes <= INPUT_BYTES_MAX => group.push(file),
+            Some(group) if bytes <= bytes_max && group.len() < FILES_MAX => group.push(file),
             _ => {
                 bytes = file.size;
                 groups.push(vec![file]);
@@ -157,11 +163,15 @@ mod tests {
         let mut files: Vec<Arc<DataFile>> = Vec::new();
         for number in 0..10 {
             let mut one = (*file(&format!("f{number}"), 10, 3, 0)).clone();
-            one.size = 50 << 20;
+            one.size = 6 << 20;
             files.push(Arc::new(one));
         }
         let due = jobs(&files, i64::MAX / 2);
-        assert!(due.iter().all(|job| job.files.iter().map(|file| file.size).sum::<u64>() <= INPUT_BYTES_MAX));
-        assert_eq!(due.iter().map(|job| job.files.len()).sum::<usize>(), 10);
+        let sizes: Vec<usize> = due.iter().map(|job| job.files.len()).collect();
+        assert_eq!(sizes, [2; 5], "two of six MiB each, three would be more than sixteen");
+        let small = (0..200).map(|number| file(&format!("f{number}"), 10, 3, 1)).collect::<Vec<_>>();
+        let due = jobs(&small, i64::MAX / 2);
+        let sizes: Vec<usize> = due.iter().map(|job| job.files.len()).collect();
+        assert_eq!(sizes, [64, 64, 64, 8]);
     }
 }

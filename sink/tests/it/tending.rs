@@ -148,6 +148,48 @@ async fn an_altered_table_is_refused() {
     }
 }
 
+/// A checkpoint that cannot be read is passed over as long as there is another way to the table's end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_checkpoint_is_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = log_with_topics(&folder.path().join("log")).await;
+    let lake = open_lake(folder.path()).await;
+    let mut random = fastrand::Rng::with_seed(11);
+    for part in 0..105u64 {
+        append(&*log, "trades", 0, (part * 10..part * 10 + 10).map(|n| trade(&mut random, 0, n))).await;
+        land_all(&log, &lake, config(&[Table::Trades], 10)).await;
+    }
+    let log_folder = folder.path().join("lake/trades/_delta_log");
+    let entry = |version: u64| log_folder.join(format!("{version:020}.json"));
+    let checkpoint = |version: u64| log_folder.join(format!("{version:020}.checkpoint.parquet"));
+    let (whole, place) = (lake.snapshot(Table::Trades).await.unwrap(), lake.place().clone());
+    let reopened = || async { Lake::open(&place).await.unwrap().snapshot(Table::Trades).await };
+    for spoil in [
+        |bytes: &[u8]| bytes[..bytes.len() / 2].to_vec(),
+        |bytes: &[u8]| bytes.iter().map(|byte| byte ^ 1).collect(),
+        |_: &[u8]| Vec::new(),
+    ] {
+        let sound = std::fs::read(checkpoint(100)).unwrap();
+        std::fs::write(checkpoint(100), spoil(&sound)).unwrap();
+        let found = reopened().await.unwrap();
+        assert_eq!((found.version, found.rows(), &found.files), (whole.version, 1_050, &whole.files), "from 50 on");
+        std::fs::write(checkpoint(100), sound).unwrap();
+    }
+    std::fs::write(checkpoint(50), b"nothing").unwrap();
+    std::fs::write(checkpoint(100), b"nothing").unwrap();
+    assert_eq!(reopened().await.unwrap().rows(), 1_050, "from the beginning on");
+    // With a version missing that way ends early: that is not the table.
+    std::fs::rename(entry(70), folder.path().join("away")).unwrap();
+    let refused = reopened().await.unwrap_err();
+    assert!(refused.to_string().contains("00100.checkpoint.parquet is damaged"), "{refused}");
+    std::fs::remove_file(checkpoint(50)).unwrap();
+    std::fs::remove_file(checkpoint(100)).unwrap();
+    let refused = reopened().await.unwrap_err();
+    assert!(refused.to_string().contains("neither all versions before it nor a checkpoint"), "{refused}");
+    std::fs::rename(folder.path().join("away"), entry(70)).unwrap();
+    assert_eq!(reopened().await.unwrap().rows(), 1_050);
+}
+
 /// A batch that a broker stored twice, and what a deposed writer appends, make no rows.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn repeated_records_make_no_rows_across_restarts() {
