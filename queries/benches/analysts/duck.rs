@@ -16,6 +16,8 @@ import json, sys, time, duckdb
 directory, runs = sys.argv[1], int(sys.argv[2])
 connection = duckdb.connect()
 connection.execute("SET threads = 2")
+# Its bar would stand among the figures.
+connection.execute("SET enable_progress_bar = false")
 for table in ("trades", "quotes"):
     connection.execute(f"CREATE VIEW {table} AS SELECT * FROM read_parquet('{directory}/{table}/*.parquet')")
 for sql in json.load(sys.stdin):
@@ -63,5 +65,8 @@ pub(crate) fn run(dir: &Path, runs: usize) -> Option<Vec<f64>> {
         println!("not run: DuckDB (it failed)");
         return None;
     }
-    Some(String::from_utf8_lossy(&output.stdout).lines().filter_map(|line| line.parse().ok()).collect())
+    let text = String::from_utf8_lossy(&output.stdout);
+    let times: Vec<f64> = text.lines().filter_map(|line| line.parse().ok()).collect();
+    assert_eq!(times.len(), ALL.len(), "a time for each question: {text}");
+    Some(times)
 }

@@ -13,6 +13,7 @@ use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::{FunctionRegistry, SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::optimizer::{Optimizer, OptimizerRule};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 use datafusion::prelude::{SessionConfig, SessionContext};
@@ -75,7 +76,7 @@ impl Template {
             .with_default_features()
             .with_query_planner(Arc::new(Planner))
             .with_relation_planners(vec![Arc::new(AsofRelationPlanner)])
-            .with_optimizer_rule(Arc::new(PushFilterIntoAsof))
+            .with_optimizer_rules(optimizer_rules())
             .build();
         for function in functions::bounded(|name| state.udf(name).ok()) {
             state.register_udf(function).expect("functions can be registered");
@@ -102,6 +103,15 @@ impl Template {
             SessionStateBuilder::new_from_existing(self.state.clone()).with_catalog_list(Arc::new(catalogs)).build();
         Ok(SessionContext::new_with_state(state))
     }
+}
+
+/// DataFusion's rules with ours. A filter has to be seen where it was just pushed to, right above the join: later rules put a
+/// projection between them.
+fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    let mut rules = Optimizer::new().rules;
+    let after = rules.iter().position(|rule| rule.name() == "push_down_filter").map_or(rules.len(), |at| at + 1);
+    rules.insert(after, Arc::new(PushFilterIntoAsof));
+    rules
 }
 
 /// DataFusion's planner, and ours for the ASOF join.

@@ -153,4 +153,9 @@ async fn filters_on_keys_reach_both_sides() {
     let plan = rows(&engine, &tables, sql).await.join("\n").replace("\"\"", "\"");
     let below = plan.split("AsofJoin").nth(1).unwrap();
     assert!(below.contains("l.key = Utf8(\"K1\")") && below.contains("r.key = Utf8(\"K1\")"), "{plan}");
+    // Where few columns are wanted there is a projection above the join, and the filter is below both.
+    let sql = "EXPLAIN SELECT count(r.id) FROM l ASOF JOIN r MATCH_CONDITION (l.at >= r.at) ON l.key = r.key WHERE l.key = 'K1'";
+    let plan = rows(&engine, &tables, sql).await.join("\n").replace("\"\"", "\"");
+    let below = plan.split("AsofJoin").nth(1).unwrap();
+    assert!(below.contains("l.key = Utf8(\"K1\")") && below.contains("r.key = Utf8(\"K1\")"), "{plan}");
 }

@@ -22,7 +22,7 @@ use crate::tables::Table;
 /// Attempts at a commit that others get in between.
 const COMMIT_ATTEMPTS: usize = 16;
 /// Rows that are read at a time.
-const SLICE_ROWS: usize = 8_192;
+const SLICE_ROWS: usize = 2_048;
 
 /// What a compaction did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -23,9 +23,9 @@ use crate::lake::LakeError;
 use crate::tables::Table;
 
 /// Rows of all files together in memory at a time, about.
-const ROWS_MAX: usize = 65_536;
+const ROWS_MAX: usize = 16_384;
 /// Rows of one file in memory at a time, at most and at least.
-const BATCH_ROWS: (usize, usize) = (256, 8_192);
+const BATCH_ROWS: (usize, usize) = (256, 4_096);
 
 /// A sorted file.
 pub(super) enum Sorted {

@@ -12,9 +12,9 @@ use crate::encode::{Encoder, Order};
 use crate::tables::Table;
 
 /// Bytes of rows that are sorted at a time, about.
-const RUN_BYTES: usize = 12 << 20;
+const RUN_BYTES: usize = 4 << 20;
 /// Rows that are put in their new order at a time.
-const SLICE_ROWS: usize = 4_096;
+const SLICE_ROWS: usize = 2_048;
 
 /// Collects rows and gives sorted files.
 pub(super) struct Runs {
