@@ -114,6 +114,10 @@ fn properties(table: Table, order: Order) -> WriterProperties {
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(level).expect("a level that zstd has")))
         .set_data_page_row_count_limit(page)
         .set_max_row_group_row_count(Some(group));
+    if order == Order::Run {
+        // A reader holds the dictionary of each column, of every run at once: more than the rows themselves.
+        builder = builder.set_dictionary_enabled(false);
+    }
     for field in table.file_schema().fields() {
         let column = ColumnPath::new(vec![field.name().clone()]);
         let packed = match field.data_type() {

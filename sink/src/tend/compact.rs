@@ -1,5 +1,6 @@
 //! Rewrites files into fewer, sorted ones: one commit takes the old ones out and puts the new ones in.
 
+use std::fs::File;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -10,13 +11,13 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use super::merge::{Sorted, merged};
+use super::merge::{Input, merged};
 use super::plan::{Job, Level, jobs};
 use super::remote::Remote;
 use super::runs::Runs;
 use crate::delta::{Action, Add, Committed, DataFile, Remove, Stat};
 use crate::encode::Encoded;
-use crate::lake::{Lake, LakeError, add_of, commit_info, now_ms, partition_values, uuid_text};
+use crate::lake::{Lake, LakeError, Place, add_of, commit_info, now_ms, partition_values, uuid_text};
 use crate::tables::Table;
 
 /// Attempts at a commit that others get in between.
@@ -128,25 +129,29 @@ impl Rewrite {
     fn run(&mut self) -> Result<(), LakeError> {
         let sorted = match self.job.level {
             Level::Hour => self.sort()?,
-            Level::Date => self.job.files.iter().map(|file| self.open(file)).map(Sorted::from).collect(),
+            Level::Date => self.job.files.iter().map(|file| self.open(file)).collect::<Result<_, _>>()?,
         };
         let (table, unwanted) = (self.table, self.unwanted.clone());
         merged(table, sorted, &unwanted, &mut |file| self.upload(file))
     }
 
-    fn open(&self, file: &DataFile) -> Remote {
-        Remote::new(self.lake.objects(), &file.path, file.size, self.runtime.clone())
+    fn open(&self, file: &DataFile) -> Result<Input, LakeError> {
+        Ok(match self.lake.place() {
+            Place::Directory(folder) => {
+                Input::Local(File::open(folder.join(&file.path)).map_err(|error| parquet(&file.path, &error))?)
+            }
+            Place::S3(_) => {
+                Input::Remote(Remote::new(self.lake.objects(), &file.path, file.size, self.runtime.clone()))
+            }
+        })
     }
 
-    fn sort(&self) -> Result<Vec<Sorted>, LakeError> {
+    fn sort(&self) -> Result<Vec<Input>, LakeError> {
         let table = self.table;
         let whole = |error: &dyn std::fmt::Display| parquet(table.name(), error);
         let mut runs = Runs::new(table).map_err(|error| whole(&error))?;
         for file in &self.job.files {
-            let reader = ParquetRecordBatchReaderBuilder::try_new(self.open(file))
-                .and_then(|builder| builder.with_batch_size(SLICE_ROWS).build())
-                .map_err(|error| parquet(&file.path, &error))?;
-            for batch in reader {
+            for batch in self.open(file)?.rows(SLICE_ROWS).map_err(|error| parquet(&file.path, &error))? {
                 let batch = batch.map_err(|error| parquet(&file.path, &error))?;
                 runs.push(conform(table, &file.path, &batch)?).map_err(|error| parquet(&file.path, &error))?;
                 if self.unwanted.is_cancelled() {
@@ -154,7 +159,7 @@ impl Rewrite {
                 }
             }
         }
-        Ok(runs.finish().map_err(|error| whole(&error))?.into_iter().map(Sorted::from).collect())
+        Ok(runs.finish().map_err(|error| whole(&error))?.into_iter().map(Input::Run).collect())
     }
 
     fn upload(&mut self, file: Encoded) -> Result<(), LakeError> {

@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fmt::Display;
+use std::fs::File;
 
 use arrow::array::RecordBatch;
 use arrow::compute::interleave_record_batch;
@@ -27,23 +28,25 @@ const ROWS_MAX: usize = 16_384;
 /// Rows of one file in memory at a time, at most and at least.
 const BATCH_ROWS: (usize, usize) = (256, 4_096);
 
-/// A sorted file.
-pub(super) enum Sorted {
-    /// In memory.
+/// Where a file is read from.
+pub(super) enum Input {
+    /// A run, in memory.
     Run(Bytes),
-    /// In the store.
-    File(Remote),
+    /// A file in a directory. Not through the store: its reads are made by threads that then wait for work, and the
+    /// allocator keeps in their name what is freed here.
+    Local(File),
+    /// A file in S3.
+    Remote(Remote),
 }
 
-impl From<Bytes> for Sorted {
-    fn from(run: Bytes) -> Self {
-        Self::Run(run)
-    }
-}
-
-impl From<Remote> for Sorted {
-    fn from(file: Remote) -> Self {
-        Self::File(file)
+impl Input {
+    /// Its rows, so many at a time.
+    pub(super) fn rows(self, rows: usize) -> Result<ParquetRecordBatchReader, ParquetError> {
+        match self {
+            Self::Run(bytes) => reader(bytes, rows),
+            Self::Local(file) => reader(file, rows),
+            Self::Remote(file) => reader(file, rows),
+        }
     }
 }
 
@@ -63,12 +66,8 @@ fn reader<R: ChunkReader + 'static>(file: R, rows: usize) -> Result<ParquetRecor
 }
 
 impl Cursor {
-    fn open(table: Table, file: Sorted, rows: usize, converter: &RowConverter) -> Result<Option<Self>, LakeError> {
-        let reader = match file {
-            Sorted::Run(bytes) => reader(bytes, rows),
-            Sorted::File(file) => reader(file, rows),
-        };
-        let reader = reader.map_err(|error| parquet(table.name(), &error))?;
+    fn open(table: Table, file: Input, rows: usize, converter: &RowConverter) -> Result<Option<Self>, LakeError> {
+        let reader = file.rows(rows).map_err(|error| parquet(table.name(), &error))?;
         let batch = RecordBatch::new_empty(table.file_schema());
         let mut cursor = Self { table, reader, batch, keys: converter.empty_rows(0, 0), at: 0 };
         Ok(cursor.next_batch(converter)?.then_some(cursor))
@@ -99,7 +98,7 @@ impl Cursor {
 /// Gives files of at most [`FILE_BYTES_MAX`] with the rows of all the given ones, in order, one at a time.
 pub(super) fn merged(
     table: Table,
-    files: Vec<Sorted>,
+    files: Vec<Input>,
     unwanted: &CancellationToken,
     give: &mut dyn FnMut(Encoded) -> Result<(), LakeError>,
 ) -> Result<(), LakeError> {
