@@ -99,7 +99,7 @@ async fn a_table_that_lost_its_beginning_is_not_made_anew() {
     std::fs::remove_file(log.join(format!("{:020}.json", 0))).expect("there");
     std::fs::remove_file(log.join(format!("{:020}.checkpoint.parquet", 50))).expect("there");
     let refused = open(folder.path()).await.prepare(TABLE).await.expect_err("no beginning");
-    assert!(refused.to_string().contains("neither version 0 nor a checkpoint"), "{refused}");
+    assert!(refused.to_string().contains("neither all versions before it nor a checkpoint"), "{refused}");
     assert!(!versions(folder.path()).contains(&0));
 }
 
