@@ -267,7 +267,6 @@ impl Lake {
     pub async fn snapshot(&self, table: Table) -> Result<Arc<Snapshot>, LakeError> {
         let slot = &self.slots[table as usize];
         let mut state = slot.state.lock().await;
-        let known = state.as_ref().map(|state| state.version);
         let refreshed = match state.as_mut() {
             Some(state) => slot.log.refresh(state).await,
             None => slot.log.load().await.map(|loaded| *state = loaded),
@@ -279,7 +278,9 @@ impl Lake {
             }
             return Err(error);
         }
-        if let Some(state) = state.as_ref().filter(|state| known != Some(state.version)) {
+        // Compared with what was told last, not with where this look began: one that failed halfway got on as well.
+        let told = slot.latest.borrow().version;
+        if let Some(state) = state.as_ref().filter(|state| told != Some(state.version)) {
             slot.latest.send_replace(Arc::new(Snapshot::of(table, state)));
         }
         drop(state);

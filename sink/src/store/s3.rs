@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::retry::{RetryConfig, RetryPartition, TokenBucket};
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
@@ -35,7 +35,9 @@ const ATTEMPT_WITHIN: Duration = Duration::from_secs(20);
 /// Opening a connection, at most.
 const CONNECT_WITHIN: Duration = Duration::from_secs(3);
 /// Attempts within one call; whoever calls tries again by itself.
-const ATTEMPTS: u32 = 2;
+const ATTEMPTS: u32 = 3;
+/// Before the second of them, at most; doubled before the next.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// Deletions under way at a time.
 const DELETES: usize = 8;
 
@@ -135,9 +137,13 @@ impl S3Store {
         let region = shared.region().cloned().unwrap_or_else(|| Region::new("us-east-1"));
         let timeouts =
             TimeoutConfig::builder().connect_timeout(CONNECT_WITHIN).operation_attempt_timeout(ATTEMPT_WITHIN).build();
+        // Unless told otherwise all clients of the process share 500 tokens, and a store that fails now and then
+        // leaves them with none: each failure is then the caller's.
+        let retries = RetryPartition::custom("lake").token_bucket(TokenBucket::unlimited()).build();
         let mut builder = aws_sdk_s3::config::Builder::from(&shared)
             .region(region)
-            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS).with_initial_backoff(FIRST_PAUSE))
+            .retry_partition(retries)
             .timeout_config(timeouts);
         if let Some(endpoint) = &config.endpoint {
             builder = builder.endpoint_url(endpoint).force_path_style(true);

@@ -46,6 +46,32 @@ async fn rows_land_once_under_errors_stalls_and_lost_answers() {
     }
 }
 
+/// A look that fails halfway is taken up by the next: what it had read counts as read, and shows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_of_a_failing_store_misses_no_version() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = log_with_topics(&folder.path().join("log")).await;
+    let server = Server::start(7).await;
+    let (writer, reader) = (Lake::open(&server.place()).await.unwrap(), Lake::open(&server.place()).await.unwrap());
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut failed = 0;
+    for round in 0..20 {
+        let trades: Vec<_> = (round * 30..(round + 1) * 30).map(|n| trade(&mut random, 0, n)).collect();
+        append(&*log, "trades", 0, trades.into_iter()).await;
+        land_all(&log, &writer, config(&[Table::Trades], 10)).await;
+        server.set(Faults { errors: 70, ..Faults::default() });
+        let seen = loop {
+            match reader.snapshot(Table::Trades).await {
+                Ok(seen) => break seen,
+                Err(_) => failed += 1,
+            }
+        };
+        server.set(Faults::default());
+        assert_eq!(seen.version, writer.snapshot(Table::Trades).await.unwrap().version, "round {round}");
+    }
+    assert!(failed > 5, "the store failed {failed} looks");
+}
+
 /// The store is away while records keep coming: memory stays bounded, the status says so, and all lands after.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_that_goes_away_is_waited_for() {

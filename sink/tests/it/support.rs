@@ -17,7 +17,7 @@ use model::{
 use object_store::ObjectStoreExt;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use sink::lake::{Lake, Place, Snapshot};
-use sink::land::{Roll, Sink, SinkConfig};
+use sink::land::{Phase, Roll, Sink, SinkConfig};
 use sink::tables::Table;
 use tokio_util::sync::CancellationToken;
 
@@ -132,9 +132,13 @@ pub(crate) async fn land_all(log: &Arc<dyn Log>, lake: &Lake, config: SinkConfig
     let stop = CancellationToken::new();
     let tables = config.tables.clone();
     let sink = Sink::start(Arc::clone(log), lake.clone(), config, stop.clone()).unwrap();
-    // A sink that ends before it is told to has failed: its own words say more than a wait in vain.
+    let mut statuses = sink.statuses().to_vec();
+    // A table that stops before it is told to has failed: its own words say more than a wait in vain.
+    let stopped = statuses.iter_mut().map(|one| Box::pin(one.wait_for(|now| matches!(now.phase, Phase::Stopped(_)))));
+    let stopped = futures_util::future::select_all(stopped);
     let mut ended = std::pin::pin!(sink.join());
     tokio::select! {
+        (one, ..) = stopped => panic!("a table stopped: {:?}", one.map(|status| status.clone())),
         result = &mut ended => panic!("the sink ended: {result:?}"),
         () = until_landed(log, lake, &tables) => {}
     }
