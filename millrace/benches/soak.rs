@@ -17,7 +17,7 @@ fn free_port() -> u16 {
 fn pipeline(api: u16, ticks_per_second: u64) -> String {
     let text = include_str!("../../pipeline.yaml");
     let mut text = text.replace("ticks_per_second: 600", &format!("ticks_per_second: {ticks_per_second}"));
-    for port in ["8081", "8082", "8083"] {
+    for port in ["8081", "8082", "8083", "5433", "8815"] {
         text = text.replace(port, &free_port().to_string());
     }
     text.replace("8080", &api.to_string())

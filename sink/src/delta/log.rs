@@ -141,19 +141,18 @@ impl DeltaLog {
                 _ => false,
             };
         }
-        let leads_on = |from: u64| entries.range(from..).copied().eq(from..from + entries.range(from..).count() as u64);
+        let Some(end) = checkpoints.last().max(entries.last()).copied() else { return damaged.map_or(Ok(None), Err) };
+        let leads_on = |from: u64| entries.range(from..).copied().eq(from..=end);
         for version in checkpoints.into_iter().rev().filter(|version| leads_on(version + 1)) {
             if let Some(actions) = self.undamaged(version, &mut damaged).await? {
                 return Ok(Some((version, actions)));
             }
         }
-        // A table that has lost its beginning must not be taken for one that was never made.
-        match (entries.first(), damaged) {
-            (Some(0), _) if leads_on(0) => Ok(None),
-            (None, None) => Ok(None),
-            (_, Some(damaged)) => Err(damaged),
-            (Some(version), None) => Err(self.without_beginning(*version)),
+        if leads_on(0) {
+            return Ok(None);
         }
+        // A table that has lost its beginning must not be taken for one that was never made.
+        Err(damaged.unwrap_or_else(|| self.without_beginning(*entries.first().unwrap_or(&end))))
     }
 
     /// As [`Self::checkpoint_at`]; damage is noted, and like a checkpoint that is not there.

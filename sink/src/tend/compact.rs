@@ -1,23 +1,17 @@
 //! Rewrites files into fewer, sorted ones: one commit takes the old ones out and puts the new ones in.
 
-use std::fs::File;
-use std::sync::Arc;
-
-use arrow::array::RecordBatch;
-use bytes::Bytes;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use super::merge::{Input, merged};
+use super::input::Input;
+use super::merge::merged;
 use super::plan::{Job, Level, jobs};
-use super::remote::Remote;
 use super::runs::Runs;
 use crate::delta::{Action, Add, Committed, DataFile, Remove, Stat};
 use crate::encode::Encoded;
-use crate::lake::{Lake, LakeError, Place, add_of, commit_info, now_ms, partition_values, uuid_text};
+use crate::lake::{Lake, LakeError, add_of, commit_info, now_ms, partition_values, uuid_text};
 use crate::tables::Table;
 
 /// Attempts at a commit that others get in between.
@@ -91,11 +85,10 @@ async fn run(lake: &Lake, table: Table, job: &Job) -> Result<Option<Compacted>, 
         runtime: Handle::current(),
         unwanted,
         rows: 0,
-        bytes: 0,
         adds: Vec::new(),
     };
     let done = tokio::task::spawn_blocking(move || work.run().map(|()| work)).await;
-    let Rewrite { rows: landed, bytes, adds, .. } = done.map_err(|error| parquet(table.name(), &error))??;
+    let Rewrite { rows: landed, adds, .. } = done.map_err(|error| parquet(table.name(), &error))??;
     if landed != rows {
         return Err(parquet(table.name(), &format!("{landed} rows of {rows} after sorting: nothing was committed")));
     }
@@ -104,7 +97,7 @@ async fn run(lake: &Lake, table: Table, job: &Job) -> Result<Option<Compacted>, 
         files_after: adds.len(),
         rows,
         bytes_before: job.files.iter().map(|file| file.size).sum(),
-        bytes_after: bytes,
+        bytes_after: adds.iter().map(|add| u64::try_from(add.size).unwrap_or_default()).sum(),
     };
     let committed = commit(lake, table, job, adds).await?;
     metrics::counter!("millrace_sink_compacted_files_total", "table" => table.name())
@@ -121,7 +114,6 @@ struct Rewrite {
     runtime: Handle,
     unwanted: CancellationToken,
     rows: u64,
-    bytes: u64,
     adds: Vec<Add>,
 }
 
@@ -136,14 +128,7 @@ impl Rewrite {
     }
 
     fn open(&self, file: &DataFile) -> Result<Input, LakeError> {
-        Ok(match self.lake.place() {
-            Place::Directory(folder) => {
-                Input::Local(File::open(folder.join(&file.path)).map_err(|error| parquet(&file.path, &error))?)
-            }
-            Place::S3(_) => {
-                Input::Remote(Remote::new(self.lake.objects(), &file.path, file.size, self.runtime.clone()))
-            }
-        })
+        Input::open(&self.lake, file, &self.runtime)
     }
 
     fn sort(&self) -> Result<Vec<Input>, LakeError> {
@@ -151,63 +136,25 @@ impl Rewrite {
         let whole = |error: &dyn std::fmt::Display| parquet(table.name(), error);
         let mut runs = Runs::new(table).map_err(|error| whole(&error))?;
         for file in &self.job.files {
-            for batch in self.open(file)?.rows(SLICE_ROWS).map_err(|error| parquet(&file.path, &error))? {
-                let batch = batch.map_err(|error| parquet(&file.path, &error))?;
-                runs.push(conform(table, &file.path, &batch)?).map_err(|error| parquet(&file.path, &error))?;
+            for batch in self.open(file)?.batches(table, &file.path, SLICE_ROWS)? {
+                runs.push(batch?).map_err(|error| parquet(&file.path, &error))?;
                 if self.unwanted.is_cancelled() {
                     return Err(whole(&"no longer wanted"));
                 }
             }
         }
-        Ok(runs.finish().map_err(|error| whole(&error))?.into_iter().map(Input::Run).collect())
+        Ok(runs.finish().map_err(|error| whole(&error))?.into_iter().map(Input::Memory).collect())
     }
 
     fn upload(&mut self, file: Encoded) -> Result<(), LakeError> {
+        let (table, job) = (self.table, &self.job);
+        let add = add_of(&file, job.date, job.level.number(), job.log);
+        let path = Path::from(format!("{}/{}", table.name(), add.path));
         self.rows += file.rows;
-        self.bytes += file.bytes.len() as u64;
-        let add = self.runtime.block_on(upload(&self.lake, self.table, &self.job, file))?;
+        self.runtime.block_on(self.lake.objects().put(&path, file.bytes.into()))?;
         self.adds.push(add);
         Ok(())
     }
-}
-
-/// A file's rows, with the columns of the table as they are now.
-pub(super) async fn read(lake: &Lake, table: Table, file: &DataFile) -> Result<Vec<RecordBatch>, LakeError> {
-    let bytes = lake.objects().get(&Path::from(&*file.path)).await?.bytes().await?;
-    let name = file.path.clone();
-    let decode = move || -> Result<Vec<RecordBatch>, LakeError> { batches(table, &name, bytes)?.collect() };
-    tokio::task::spawn_blocking(decode).await.map_err(|error| parquet(&file.path, &error))?
-}
-
-fn batches<'a>(
-    table: Table,
-    path: &'a str,
-    bytes: Bytes,
-) -> Result<impl Iterator<Item = Result<RecordBatch, LakeError>> + use<'a>, LakeError> {
-    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)
-        .and_then(|builder| builder.with_batch_size(SLICE_ROWS).build())
-        .map_err(|error| parquet(path, &error))?;
-    Ok(reader.map(move |batch| conform(table, path, &batch.map_err(|error| parquet(path, &error))?)))
-}
-
-/// The batch with the columns of the table as they are now: an older file lacks those that came later.
-pub(super) fn conform(table: Table, path: &str, batch: &RecordBatch) -> Result<RecordBatch, LakeError> {
-    let schema = table.file_schema();
-    let column = |field: &Arc<arrow::datatypes::Field>| match batch.column_by_name(field.name()) {
-        // Types are compared with the comments of nested fields, which a file does not have: a cast gives them back.
-        Some(column) if column.data_type() == field.data_type() => Ok(Arc::clone(column)),
-        Some(column) => arrow::compute::cast(column, field.data_type()).map_err(|error| parquet(path, &error)),
-        None if field.is_nullable() => Ok(arrow::array::new_null_array(field.data_type(), batch.num_rows())),
-        None => Err(parquet(path, &format!("column {} is missing", field.name()))),
-    };
-    let columns = schema.fields().iter().map(column).collect::<Result<Vec<_>, _>>()?;
-    RecordBatch::try_new(schema, columns).map_err(|error| parquet(path, &error))
-}
-
-async fn upload(lake: &Lake, table: Table, job: &Job, file: Encoded) -> Result<Add, LakeError> {
-    let add = add_of(&file, job.date, job.level.number(), job.log);
-    lake.objects().put(&Path::from(format!("{}/{}", table.name(), add.path)), file.bytes.into()).await?;
-    Ok(add)
 }
 
 /// Takes the old files out and puts the new ones in, at whatever version is free; false when an old file is no
@@ -250,22 +197,4 @@ async fn commit(lake: &Lake, table: Table, job: &Job, adds: Vec<Add>) -> Result<
 
 pub(super) fn parquet(path: &str, error: &dyn std::fmt::Display) -> LakeError {
     LakeError::Parquet { path: path.to_owned(), what: error.to_string() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::encode::{Encoder, Order};
-
-    #[test]
-    fn what_a_file_of_any_table_gives_back_fits_the_table() {
-        for table in Table::all() {
-            let file =
-                Encoder::new(*table, Order::Arrival).and_then(Encoder::finish).expect("columns that Parquet has");
-            let reader = ParquetRecordBatchReaderBuilder::try_new(file.bytes).expect("our own file");
-            let batch = RecordBatch::new_empty(Arc::clone(reader.schema()));
-            let fits = conform(*table, "a file", &batch).unwrap_or_else(|error| panic!("{table}: {error}"));
-            assert_eq!(fits.schema(), table.file_schema(), "{table}");
-        }
-    }
 }

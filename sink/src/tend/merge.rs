@@ -3,21 +3,15 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fmt::Display;
-use std::fs::File;
 
 use arrow::array::RecordBatch;
 use arrow::compute::interleave_record_batch;
 use arrow::row::{OwnedRow, RowConverter, Rows};
-use bytes::Bytes;
-use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
-use parquet::errors::ParquetError;
-use parquet::file::metadata::PageIndexPolicy;
-use parquet::file::reader::ChunkReader;
 use tokio_util::sync::CancellationToken;
 
-use super::compact::{conform, parquet};
+use super::compact::parquet;
+use super::input::{Batches, Input};
 use super::plan::FILE_BYTES_MAX;
-use super::remote::Remote;
 use super::runs::{converter, sort_columns};
 use crate::encode::{Encoded, Encoder, Order};
 use crate::lake::LakeError;
@@ -28,63 +22,33 @@ const ROWS_MAX: usize = 16_384;
 /// Rows of one file in memory at a time, at most and at least.
 const BATCH_ROWS: (usize, usize) = (256, 4_096);
 
-/// Where a file is read from.
-pub(super) enum Input {
-    /// A run, in memory.
-    Run(Bytes),
-    /// A file in a directory. Not through the store: its reads are made by threads that then wait for work, and the
-    /// allocator keeps in their name what is freed here.
-    Local(File),
-    /// A file in S3.
-    Remote(Remote),
-}
-
-impl Input {
-    /// Its rows, so many at a time.
-    pub(super) fn rows(self, rows: usize) -> Result<ParquetRecordBatchReader, ParquetError> {
-        match self {
-            Self::Run(bytes) => reader(bytes, rows),
-            Self::Local(file) => reader(file, rows),
-            Self::Remote(file) => reader(file, rows),
-        }
-    }
-}
-
 /// The place in one sorted file.
 struct Cursor {
     table: Table,
-    reader: ParquetRecordBatchReader,
+    batches: Batches,
     batch: RecordBatch,
     keys: Rows,
     at: usize,
 }
 
-fn reader<R: ChunkReader + 'static>(file: R, rows: usize) -> Result<ParquetRecordBatchReader, ParquetError> {
-    // With the index of its pages a file is asked for what is needed and no more.
-    let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
-    ParquetRecordBatchReaderBuilder::try_new_with_options(file, options)?.with_batch_size(rows).build()
-}
-
 impl Cursor {
     fn open(table: Table, file: Input, rows: usize, converter: &RowConverter) -> Result<Option<Self>, LakeError> {
-        let reader = file.rows(rows).map_err(|error| parquet(table.name(), &error))?;
+        let batches = file.batches(table, table.name(), rows)?;
         let batch = RecordBatch::new_empty(table.file_schema());
-        let mut cursor = Self { table, reader, batch, keys: converter.empty_rows(0, 0), at: 0 };
+        let mut cursor = Self { table, batches, batch, keys: converter.empty_rows(0, 0), at: 0 };
         Ok(cursor.next_batch(converter)?.then_some(cursor))
     }
 
     /// Goes on to the next batch; false at the end.
     fn next_batch(&mut self, converter: &RowConverter) -> Result<bool, LakeError> {
-        let name = self.table.name();
         loop {
-            let Some(batch) = self.reader.next() else { return Ok(false) };
-            let batch = batch.map_err(|error| parquet(name, &error))?;
+            let Some(batch) = self.batches.next().transpose()? else { return Ok(false) };
             if batch.num_rows() == 0 {
                 continue;
             }
-            self.batch = conform(self.table, name, &batch)?;
-            let columns = sort_columns(self.table, &self.batch);
-            self.keys = converter.convert_columns(&columns).map_err(|error| parquet(name, &error))?;
+            let keys = converter.convert_columns(&sort_columns(self.table, &batch));
+            self.keys = keys.map_err(|error| parquet(self.table.name(), &error))?;
+            self.batch = batch;
             self.at = 0;
             return Ok(true);
         }

@@ -1,6 +1,7 @@
 //! Tending the tables: compaction, vacuum, verification.
 
 mod compact;
+mod input;
 mod merge;
 mod plan;
 mod remote;

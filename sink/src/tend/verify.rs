@@ -11,7 +11,8 @@ use arrow::array::AsArray;
 use arrow::datatypes::{Int32Type, Int64Type};
 use journal::{Log, Partition, Visibility};
 
-use super::compact::{parquet, read};
+use super::compact::parquet;
+use super::input::read;
 use crate::lake::{Lake, Snapshot};
 use crate::land::SinkError;
 use crate::tables::{Rows, Table};
