@@ -104,18 +104,20 @@ impl Encoder {
 }
 
 fn properties(table: Table, order: Order) -> WriterProperties {
-    let (group, page, level) = match order {
-        Order::Arrival => (GROUP_ROWS, DEFAULT_DATA_PAGE_ROW_COUNT_LIMIT, 3),
-        Order::Sorted => (SORTED_GROUP_ROWS, SORTED_PAGE_ROWS, 3),
-        Order::Run => (SORTED_GROUP_ROWS, RUN_PAGE_ROWS, 1),
+    let (group, page) = match order {
+        Order::Arrival => (GROUP_ROWS, DEFAULT_DATA_PAGE_ROW_COUNT_LIMIT),
+        Order::Sorted => (SORTED_GROUP_ROWS, SORTED_PAGE_ROWS),
+        Order::Run => (SORTED_GROUP_ROWS, RUN_PAGE_ROWS),
     };
+    let zstd = Compression::ZSTD(ZstdLevel::try_new(3).expect("a level that zstd has"));
     let mut builder = WriterProperties::builder()
         .set_writer_version(WriterVersion::PARQUET_1_0)
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(level).expect("a level that zstd has")))
+        .set_compression(if order == Order::Run { Compression::UNCOMPRESSED } else { zstd })
         .set_data_page_row_count_limit(page)
         .set_max_row_group_row_count(Some(group));
     if order == Order::Run {
-        // A reader holds the dictionary of each column, of every run at once: more than the rows themselves.
+        // A reader holds the dictionary of each column and 160 kB for zstd, of every run at once: more than the rows
+        // themselves, of which sorting leaves little where each is written as its difference from the one before.
         builder = builder.set_dictionary_enabled(false);
     }
     for field in table.file_schema().fields() {
@@ -123,9 +125,12 @@ fn properties(table: Table, order: Order) -> WriterProperties {
         let packed = match field.data_type() {
             DataType::Int32 | DataType::Int64 | DataType::Timestamp(..) => true,
             // Sorted by symbol, neighbouring prices lie close together.
-            DataType::Decimal128(18, _) => order != Order::Arrival && field.name() == "price",
+            DataType::Decimal128(18, _) => order == Order::Run || order == Order::Sorted && field.name() == "price",
             _ => false,
         };
+        if order == Order::Run && *field.data_type() == DataType::Utf8 {
+            builder = builder.set_column_encoding(column.clone(), Encoding::DELTA_BYTE_ARRAY);
+        }
         if packed {
             builder = builder
                 .set_column_dictionary_enabled(column.clone(), false)

@@ -3,6 +3,7 @@
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::input::Input;
@@ -74,8 +75,7 @@ pub async fn compact(
 /// One job; none when another compaction took its files.
 async fn run(lake: &Lake, table: Table, job: &Job) -> Result<Option<Compacted>, LakeError> {
     let rows = job.files.iter().map(|file| file.rows).sum();
-    // Reading, sorting and encoding take seconds of a core, on a thread that may wait. It ends early once nobody waits
-    // for it; what it had uploaded by then is part of no table, and the vacuum's.
+    // It ends early once nobody waits for it; what it had uploaded by then is part of no table, and the vacuum's.
     let unwanted = CancellationToken::new();
     let _ends = unwanted.clone().drop_guard();
     let mut work = Rewrite {
@@ -87,8 +87,7 @@ async fn run(lake: &Lake, table: Table, job: &Job) -> Result<Option<Compacted>, 
         rows: 0,
         adds: Vec::new(),
     };
-    let done = tokio::task::spawn_blocking(move || work.run().map(|()| work)).await;
-    let Rewrite { rows: landed, adds, .. } = done.map_err(|error| parquet(table.name(), &error))??;
+    let Rewrite { rows: landed, adds, .. } = on_own_thread(table, move || work.run().map(|()| work)).await?;
     if landed != rows {
         return Err(parquet(table.name(), &format!("{landed} rows of {rows} after sorting: nothing was committed")));
     }
@@ -103,6 +102,20 @@ async fn run(lake: &Lake, table: Table, job: &Job) -> Result<Option<Compacted>, 
     metrics::counter!("millrace_sink_compacted_files_total", "table" => table.name())
         .increment(done.files_before as u64);
     Ok(committed.then_some(done))
+}
+
+/// Reading, sorting and encoding take seconds of a core and hundreds of megabytes in passing. The thread ends with the
+/// work, and its part of the heap goes back: each thread of a pool would keep some, and jobs meet another every time.
+async fn on_own_thread<T: Send + 'static>(
+    table: Table,
+    work: impl FnOnce() -> Result<T, LakeError> + Send + 'static,
+) -> Result<T, LakeError> {
+    let (done, result) = oneshot::channel();
+    // Nobody waits for the result of a job that is no longer wanted.
+    let body = move || drop(done.send(work()));
+    let spawned = std::thread::Builder::new().name("compact".to_owned()).spawn(body);
+    spawned.map_err(|error| parquet(table.name(), &format!("no thread to compact on: {error}")))?;
+    result.await.map_err(|_| parquet(table.name(), &"compaction panicked"))?
 }
 
 /// A job at work. In memory are, at a time: the rows of one run, the runs of a job that sorts, a page of each file of one

@@ -11,8 +11,10 @@ pub const FILE_BYTES_MAX: u64 = 32 << 20;
 const SORTED_BYTES_MAX: u64 = 16 << 20;
 /// Encoded bytes of one job that merges sorted files, at most: a page of each is held in memory.
 const MERGED_BYTES_MAX: u64 = 128 << 20;
-/// Files of one job, at most: each that is merged takes room.
-const FILES_MAX: usize = 64;
+/// Files of one job that sorts, at most: they are read one after the other.
+const SORTED_FILES_MAX: usize = 64;
+/// Files of one job that merges, at most: of each, every column takes 160 kB for zstd and a page.
+const MERGED_FILES_MAX: usize = 16;
 /// Files that are worth being made one.
 const FILES_MIN: usize = 2;
 const HOUR_US: i64 = 3_600_000_000;
@@ -78,7 +80,7 @@ pub(crate) fn jobs(files: &[Arc<DataFile>], now_us: i64) -> Vec<Job> {
     }
     let mut jobs = Vec::new();
     for ((date, log, _), files) in hours {
-        let parts = split(files, SORTED_BYTES_MAX).into_iter();
+        let parts = split(files, SORTED_BYTES_MAX, SORTED_FILES_MAX).into_iter();
         jobs.extend(parts.map(|files| Job { level: Level::Hour, date, log, files }));
     }
     for ((date, log), files) in dates {
@@ -90,21 +92,21 @@ pub(crate) fn jobs(files: &[Arc<DataFile>], now_us: i64) -> Vec<Job> {
         // One alone is as good as it gets, and so are files that were merged before.
         let hour = Level::Hour.number();
         let worth = |part: &Vec<Arc<DataFile>>| part.len() >= FILES_MIN && part.iter().any(|file| file.level == hour);
-        let parts = split(files, MERGED_BYTES_MAX).into_iter().filter(worth);
+        let parts = split(files, MERGED_BYTES_MAX, MERGED_FILES_MAX).into_iter().filter(worth);
         jobs.extend(parts.map(|files| Job { level: Level::Date, date, log, files }));
     }
     jobs
 }
 
 /// Groups files so that each group is one job's input.
-fn split(mut files: Vec<Arc<DataFile>>, bytes_max: u64) -> Vec<Vec<Arc<DataFile>>> {
+fn split(mut files: Vec<Arc<DataFile>>, bytes_max: u64, files_max: usize) -> Vec<Vec<Arc<DataFile>>> {
     files.sort_by(|a, b| a.path.cmp(&b.path));
     let mut groups: Vec<Vec<Arc<DataFile>>> = Vec::new();
     let mut bytes = 0;
     for file in files {
         bytes += file.size;
         match groups.last_mut() {
-            Some(group) if bytes <= bytes_max && group.len() < FILES_MAX => group.push(file),
+            Some(group) if bytes <= bytes_max && group.len() < files_max => group.push(file),
             _ => {
                 bytes = file.size;
                 groups.push(vec![file]);
