@@ -23,6 +23,7 @@ use crate::asof::{AsofExtensionPlanner, AsofRelationPlanner, PushFilterIntoAsof}
 use crate::error::SqlError;
 use crate::functions;
 use crate::limits::Limits;
+use crate::runs::AggregateRuns;
 
 /// Name of the catalog; the schema is `public`, as Postgres has it.
 const CATALOG: &str = "millrace";
@@ -77,6 +78,7 @@ impl Template {
             .with_query_planner(Arc::new(Planner))
             .with_relation_planners(vec![Arc::new(AsofRelationPlanner)])
             .with_optimizer_rules(optimizer_rules())
+            .with_physical_optimizer_rule(Arc::new(AggregateRuns))
             .build();
         for function in functions::bounded(|name| state.udf(name).ok()) {
             state.register_udf(function).expect("functions can be registered");

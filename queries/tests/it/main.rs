@@ -7,5 +7,6 @@ mod functions;
 mod lake;
 mod macros;
 mod market;
+mod runs;
 mod statements;
 mod support;
