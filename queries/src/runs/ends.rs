@@ -12,6 +12,8 @@ use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalSortExpr};
 
+use super::numbering::unattached;
+
 /// Pieces that rows of groups lie in before they are put into one.
 const PIECES_MAX: usize = 64;
 
@@ -137,7 +139,7 @@ impl GroupsAccumulator for Ends {
             return Ok(());
         }
         let rows = UInt32Array::from(rows);
-        let taken = values.iter().map(|column| Ok(take(column, &rows, None)?)).collect::<Result<_>>()?;
+        let taken = values.iter().map(|column| Ok(unattached(take(column, &rows, None)?))).collect::<Result<_>>()?;
         self.hold(taken);
         if self.pieces.len() > PIECES_MAX { self.gather() } else { Ok(()) }
     }

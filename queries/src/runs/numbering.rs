@@ -91,7 +91,7 @@ impl Numbering {
 }
 
 /// Texts without the pages that they came in.
-fn unattached(column: ArrayRef) -> ArrayRef {
+pub(super) fn unattached(column: ArrayRef) -> ArrayRef {
     match column.as_string_view_opt() {
         Some(texts) => Arc::new(texts.gc()),
         None => column,

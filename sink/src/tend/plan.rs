@@ -171,9 +171,10 @@ mod tests {
         let due = jobs(&files, i64::MAX / 2);
         let sizes: Vec<usize> = due.iter().map(|job| job.files.len()).collect();
         assert_eq!(sizes, [2; 5], "two of six MiB each, three would be more than sixteen");
-        let small = (0..200).map(|number| file(&format!("f{number}"), 10, 3, 1)).collect::<Vec<_>>();
-        let due = jobs(&small, i64::MAX / 2);
-        let sizes: Vec<usize> = due.iter().map(|job| job.files.len()).collect();
-        assert_eq!(sizes, [64, 64, 64, 8]);
+        for (level, sizes) in [(0, vec![64, 6]), (1, vec![16, 16, 16, 16, 6])] {
+            let small = (0..70).map(|number| file(&format!("f{number}"), 10, 3, level)).collect::<Vec<_>>();
+            let due = jobs(&small, i64::MAX / 2);
+            assert_eq!(due.iter().map(|job| job.files.len()).collect::<Vec<_>>(), sizes, "level {level}");
+        }
     }
 }
