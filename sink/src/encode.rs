@@ -104,15 +104,15 @@ impl Encoder {
 }
 
 fn properties(table: Table, order: Order) -> WriterProperties {
-    let (group, page) = match order {
-        Order::Arrival => (GROUP_ROWS, DEFAULT_DATA_PAGE_ROW_COUNT_LIMIT),
-        Order::Sorted => (SORTED_GROUP_ROWS, SORTED_PAGE_ROWS),
-        Order::Run => (SORTED_GROUP_ROWS, RUN_PAGE_ROWS),
-    };
     let zstd = Compression::ZSTD(ZstdLevel::try_new(3).expect("a level that zstd has"));
+    let (group, page, compression) = match order {
+        Order::Arrival => (GROUP_ROWS, DEFAULT_DATA_PAGE_ROW_COUNT_LIMIT, zstd),
+        Order::Sorted => (SORTED_GROUP_ROWS, SORTED_PAGE_ROWS, zstd),
+        Order::Run => (SORTED_GROUP_ROWS, RUN_PAGE_ROWS, Compression::UNCOMPRESSED),
+    };
     let mut builder = WriterProperties::builder()
         .set_writer_version(WriterVersion::PARQUET_1_0)
-        .set_compression(if order == Order::Run { Compression::UNCOMPRESSED } else { zstd })
+        .set_compression(compression)
         .set_data_page_row_count_limit(page)
         .set_max_row_group_row_count(Some(group));
     if order == Order::Run {

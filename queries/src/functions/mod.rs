@@ -18,8 +18,15 @@ mod wide;
 
 use std::sync::Arc;
 
+use arrow::array::{Array, BooleanArray};
 use datafusion::logical_expr::planner::ExprPlanner;
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF, WindowUDF};
+
+/// Whether a row passes the `FILTER` of an aggregate.
+#[inline]
+pub(crate) fn counts(filter: Option<&BooleanArray>, row: usize) -> bool {
+    filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row))
+}
 
 /// The aggregates. `sum` takes the place of DataFusion's.
 pub fn aggregates() -> Vec<Arc<AggregateUDF>> {

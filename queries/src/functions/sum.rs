@@ -13,6 +13,7 @@ use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, EmitTo, GroupsAccumulator, ReversedUDAF, SetMonotonicity, Signature,
 };
 
+use super::counts;
 use super::decimals::{decimals, fit};
 use super::vwap::STATE;
 use super::wide::Wide;
@@ -126,8 +127,7 @@ impl GroupsAccumulator for Groups {
             return Ok(());
         }
         for (row, group) in groups.iter().enumerate() {
-            let counted = filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row));
-            if counted && column.is_valid(row) {
+            if counts(filter, row) && column.is_valid(row) {
                 self.sums[*group].get_or_insert_default().add(values[row]);
             }
         }

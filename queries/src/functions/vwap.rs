@@ -9,6 +9,7 @@ use datafusion::error::Result;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{Accumulator, AggregateUDFImpl, EmitTo, GroupsAccumulator, Signature, Volatility};
 
+use super::counts;
 use super::decimals::{PRECISION, SCALE, decimal_of, decimals, fit, scale_of};
 use super::wide::{Wide, divide, power};
 
@@ -109,11 +110,8 @@ impl GroupsAccumulator for Groups {
         let (price, size) = (prices.values(), sizes.values());
         let plain = filter.is_none() && prices.null_count() == 0 && sizes.null_count() == 0;
         for (row, group) in groups.iter().enumerate() {
-            if !plain {
-                let counted = filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row));
-                if !counted || prices.is_null(row) || sizes.is_null(row) {
-                    continue;
-                }
+            if !plain && (!counts(filter, row) || prices.is_null(row) || sizes.is_null(row)) {
+                continue;
             }
             let sums = &mut self.sums[*group];
             match price[row].checked_mul(size[row]) {

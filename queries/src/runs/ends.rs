@@ -13,6 +13,7 @@ use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalSortExpr};
 
 use super::numbering::unattached;
+use crate::functions::counts;
 
 /// Pieces that rows of groups lie in before they are put into one.
 const PIECES_MAX: usize = 64;
@@ -63,18 +64,18 @@ impl Ends {
         self.bytes = 0;
     }
 
-    /// The columns of the first groups.
-    fn columns(&self, count: usize) -> Result<Vec<ArrayRef>> {
+    /// The rows at some places.
+    fn columns(&self, places: &[(usize, usize)]) -> Result<Vec<ArrayRef>> {
         let column = |column: usize| {
             let pieces: Vec<&dyn Array> = self.pieces.iter().map(|piece| &*piece[column]).collect();
-            Ok(interleave(&pieces, &self.places[..count])?)
+            Ok(interleave(&pieces, places)?)
         };
         (0..self.types.len()).map(column).collect()
     }
 
     /// Puts the rows of all groups into one piece.
     fn gather(&mut self) -> Result<()> {
-        let columns = self.columns(self.places.len())?;
+        let columns = self.columns(&self.places)?;
         self.forget();
         for (row, place) in self.places.iter_mut().enumerate().filter(|(_, place)| **place != (0, 0)) {
             *place = (1, row);
@@ -90,13 +91,9 @@ impl Ends {
 
     /// The columns of the groups that are emitted, and which of them have a row.
     fn take(&mut self, emit: EmitTo) -> Result<(Vec<ArrayRef>, BooleanArray)> {
-        let count = match emit {
-            EmitTo::All => self.places.len(),
-            EmitTo::First(count) => count,
-        };
-        let columns = self.columns(count)?;
-        let set = self.places[..count].iter().map(|place| Some(*place != (0, 0))).collect();
-        self.places.drain(..count);
+        let places = emit.take_needed(&mut self.places);
+        let columns = self.columns(&places)?;
+        let set = places.iter().map(|place| Some(*place != (0, 0))).collect();
         if self.places.is_empty() {
             self.forget()
         } else {
@@ -119,7 +116,7 @@ impl GroupsAccumulator for Ends {
         let mut rows: Vec<u32> = Vec::new();
         let mut current = usize::MAX;
         for (row, group) in groups.iter().enumerate() {
-            if filter.is_some_and(|filter| !filter.is_valid(row) || !filter.value(row)) {
+            if !counts(filter, row) {
                 continue;
             }
             if *group != current {

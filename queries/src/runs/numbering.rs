@@ -80,9 +80,10 @@ impl Numbering {
             let all = concat(&pieces.iter().map(|piece| &**piece).collect::<Vec<_>>())?;
             pieces.clear();
             if self.open > 0 {
-                let rest = take(&all, &UInt32Array::from_iter_values(count as u32..(count + self.open) as u32), None)?;
+                let rest = UInt32Array::from_iter_values(count as u32..(count + self.open) as u32);
+                let rest = unattached(take(&all, &rest, None)?);
                 self.bytes += rest.get_buffer_memory_size();
-                pieces.push(unattached(rest));
+                pieces.push(rest);
             }
             emitted.push(all.slice(0, count));
         }

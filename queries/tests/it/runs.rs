@@ -60,7 +60,6 @@ fn one(rows: &[Row]) -> RecordBatch {
     RecordBatch::try_from_iter_with_nullable(columns.map(|(name, column)| (name, column, true))).unwrap()
 }
 
-/// One table twice: `sorted` says that it is, `shuffled` is not.
 fn tables(seed: u64, symbols: usize, count: usize) -> Fixed {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut rows = market(&mut random, symbols, count);
@@ -68,9 +67,19 @@ fn tables(seed: u64, symbols: usize, count: usize) -> Fixed {
     let sorted = if count > 10_000 { vec![one(&rows)] } else { batches(&rows, 400, &mut random) };
     random.shuffle(&mut rows);
     let shuffled = batches(&rows, 400, &mut random);
+    twice(sorted, shuffled)
+}
+
+/// One table twice: `sorted` says that it is, `shuffled` is not.
+fn twice(sorted: Vec<RecordBatch>, shuffled: Vec<RecordBatch>) -> Fixed {
     let order: Vec<SortExpr> = vec![col("symbol").sort(true, false), col("ts_event").sort(true, false)];
     let table = MemTable::try_new(sorted[0].schema(), vec![sorted]).unwrap().with_sort_order(vec![order]);
     Fixed::default().with_table("sorted", Arc::new(table)).with("shuffled", shuffled)
+}
+
+/// A question about one of the two.
+fn about(name: &str, question: &str) -> String {
+    question.replace("FROM t ", &format!("FROM {name} ")).replace("(t,", &format!("({name},"))
 }
 
 const QUESTIONS: [&str; 10] = [
@@ -94,9 +103,7 @@ async fn answers_do_not_depend_on_the_order_of_rows() {
         let tables = tables(seed, symbols, count);
         for question in QUESTIONS {
             let ask = async |name: &str| {
-                let sql = question
-                    .replace("FROM t ", &format!("FROM {name} "))
-                    .replace("latest(t", &format!("latest({name}"));
+                let sql = about(name, question);
                 let plan = rows(&engine, &tables, &format!("EXPLAIN {sql}")).await.join("\n");
                 let mut answer = rows(&engine, &tables, &sql).await;
                 answer.sort_unstable();
@@ -117,21 +124,17 @@ async fn ends_of_groups_are_rows() {
     rows_of.iter_mut().for_each(|row| row.1 += row.4 % 1_000_000);
     rows_of.sort_by(|a, b| (a.0.is_none(), &a.0, a.1).cmp(&(b.0.is_none(), &b.0, b.1)));
     let sorted = batches(&rows_of, 400, &mut random);
-    let order = vec![col("symbol").sort(true, false), col("ts_event").sort(true, false)];
-    let table = MemTable::try_new(sorted[0].schema(), vec![sorted]).unwrap().with_sort_order(vec![order]);
     random.shuffle(&mut rows_of);
-    let tables =
-        Fixed::default().with_table("sorted", Arc::new(table)).with("shuffled", batches(&rows_of, 400, &mut random));
+    let tables = twice(sorted, batches(&rows_of, 400, &mut random));
     let engine = engine();
     for question in [
         "SELECT * FROM latest(t, symbol)",
-        "SELECT * FROM bars(t , '1m')",
+        "SELECT * FROM bars(t, '1m')",
         "SELECT symbol, arg_max(price, ts_event), arg_min(price, ts_event), first_value(price ORDER BY ts_event), last_value(price ORDER BY ts_event) FILTER (WHERE number % 5 = 0), last_value(price ORDER BY ts_event) IGNORE NULLS FROM t GROUP BY symbol",
     ] {
         let mut answers = Vec::new();
         for name in ["sorted", "shuffled"] {
-            let sql = question.replace("FROM t ", &format!("FROM {name} ")).replace("(t", &format!("({name}"));
-            let mut answer = rows(&engine, &tables, &sql).await;
+            let mut answer = rows(&engine, &tables, &about(name, question)).await;
             answer.sort_unstable();
             answers.push(answer);
         }

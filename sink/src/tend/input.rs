@@ -27,7 +27,8 @@ const SLICE_ROWS: usize = 65_536;
 pub(super) enum Input {
     /// All of it, in memory.
     Memory(Bytes),
-    /// A file in a directory.
+    /// A file in a directory. Not through the store: its reads are made by threads that then wait for work, and the
+    /// allocator keeps in their name what is freed here.
     Local(File),
     /// A file in S3.
     Remote(Remote),
