@@ -80,7 +80,8 @@ impl Message {
         buffer.push(b'}');
         let text_end = buffer.len();
         buffer.extend_from_slice(b"\n\n");
-        let event = Bytes::from(buffer);
+        // Copied to its length: thousands are kept, and each would keep the room that it was written in.
+        let event = Bytes::copy_from_slice(&buffer);
         let text = Utf8Bytes::try_from(event.slice(text_at..text_end)).expect("JSON is UTF-8");
         let data = event.slice(data_at..data_end);
         Self { event, text, data }
