@@ -23,7 +23,8 @@ use crate::asof::{AsofExtensionPlanner, AsofRelationPlanner, PushFilterIntoAsof}
 use crate::error::SqlError;
 use crate::functions;
 use crate::limits::Limits;
-use crate::runs::AggregateRuns;
+use crate::runs::UseRuns;
+use crate::table::ReadInPieces;
 
 /// Name of the catalog; the schema is `public`, as Postgres has it.
 const CATALOG: &str = "millrace";
@@ -57,6 +58,8 @@ fn config(limits: &Limits) -> SessionConfig {
     // One symbol of a wide table: the other columns are read for its rows only.
     options.execution.parquet.pushdown_filters = true;
     options.execution.parquet.reorder_filters = true;
+    // Cut in two, files that are wanted in order would be merged again; where they are not, `ReadInPieces` cuts them.
+    options.optimizer.repartition_file_scans = false;
     // Files sorted by (symbol, ts) stay sorted through joins and windows.
     options.optimizer.prefer_existing_sort = true;
     options.execution.time_zone = Some("+00:00".to_owned());
@@ -78,7 +81,8 @@ impl Template {
             .with_query_planner(Arc::new(Planner))
             .with_relation_planners(vec![Arc::new(AsofRelationPlanner)])
             .with_optimizer_rules(optimizer_rules())
-            .with_physical_optimizer_rule(Arc::new(AggregateRuns))
+            .with_physical_optimizer_rule(Arc::new(ReadInPieces))
+            .with_physical_optimizer_rule(Arc::new(UseRuns))
             .build();
         for function in functions::bounded(|name| state.udf(name).ok()) {
             state.register_udf(function).expect("functions can be registered");

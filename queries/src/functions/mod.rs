@@ -16,6 +16,7 @@ mod twap;
 mod vwap;
 mod wide;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{Array, BooleanArray};
@@ -26,6 +27,18 @@ use datafusion::logical_expr::{AggregateUDF, ScalarUDF, WindowUDF};
 #[inline]
 pub(crate) fn counts(filter: Option<&BooleanArray>, row: usize) -> bool {
     filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row))
+}
+
+/// Runs of rows of one group, and the group.
+pub(crate) fn runs(groups: &[usize]) -> impl Iterator<Item = (Range<usize>, usize)> {
+    let mut begin = 0;
+    std::iter::from_fn(move || {
+        let group = *groups.get(begin)?;
+        let end = groups[begin..].iter().position(|next| *next != group).map_or(groups.len(), |rows| begin + rows);
+        let run = begin..end;
+        begin = end;
+        Some((run, group))
+    })
 }
 
 /// The aggregates. `sum` takes the place of DataFusion's.

@@ -13,10 +13,10 @@ use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, EmitTo, GroupsAccumulator, ReversedUDAF, SetMonotonicity, Signature,
 };
 
-use super::counts;
 use super::decimals::{decimals, fit};
 use super::vwap::STATE;
 use super::wide::Wide;
+use super::{counts, runs};
 
 /// The function: DataFusion's own but for plain sums of decimals.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -121,8 +121,9 @@ impl GroupsAccumulator for Groups {
         let column = decimals(&values[0])?;
         let values = column.values();
         if filter.is_none() && column.null_count() == 0 {
-            for (group, value) in groups.iter().zip(values) {
-                self.sums[*group].get_or_insert_default().add(*value);
+            for (run, group) in runs(groups) {
+                let sum = self.sums[group].get_or_insert_default();
+                *sum = values[run].iter().fold(*sum, |sum, value| sum.plus(*value));
             }
             return Ok(());
         }

@@ -9,9 +9,9 @@ use datafusion::error::Result;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{Accumulator, AggregateUDFImpl, EmitTo, GroupsAccumulator, Signature, Volatility};
 
-use super::counts;
 use super::decimals::{PRECISION, SCALE, decimal_of, decimals, fit, scale_of};
 use super::wide::{Wide, divide, power};
+use super::{counts, runs};
 
 /// Type of a sum on its way.
 pub(super) const STATE: DataType = DataType::Decimal256(76, 0);
@@ -97,6 +97,19 @@ impl Groups {
     }
 }
 
+/// Adds a product; of two numbers of 64 bits, which prices and sizes are, it is one multiplication.
+#[inline]
+fn add_product(sum: &mut Wide, price: i128, size: i128) -> Result<()> {
+    if let (Ok(price), Ok(size)) = (i64::try_from(price), i64::try_from(size)) {
+        sum.add(i128::from(price) * i128::from(size));
+        return Ok(());
+    }
+    match i256::from_i128(price).checked_mul(i256::from_i128(size)) {
+        Some(product) if sum.merge(product) => Ok(()),
+        _ => exec_err!("vwap overflows: a product has more than 57 digits"),
+    }
+}
+
 impl GroupsAccumulator for Groups {
     fn update_batch(
         &mut self,
@@ -109,21 +122,16 @@ impl GroupsAccumulator for Groups {
         let (prices, sizes) = (decimals(&values[0])?, decimals(&values[1])?);
         let (price, size) = (prices.values(), sizes.values());
         let plain = filter.is_none() && prices.null_count() == 0 && sizes.null_count() == 0;
-        for (row, group) in groups.iter().enumerate() {
-            if !plain && (!counts(filter, row) || prices.is_null(row) || sizes.is_null(row)) {
-                continue;
-            }
-            let sums = &mut self.sums[*group];
-            match price[row].checked_mul(size[row]) {
-                Some(product) => sums.0.add(product),
-                None => {
-                    let product = i256::from_i128(price[row]).checked_mul(i256::from_i128(size[row]));
-                    if !product.is_some_and(|product| sums.0.merge(product)) {
-                        return exec_err!("vwap overflows: a product has more than 57 digits");
-                    }
+        for (run, group) in runs(groups) {
+            let mut sums = self.sums[group];
+            for row in run {
+                if !plain && (!counts(filter, row) || prices.is_null(row) || sizes.is_null(row)) {
+                    continue;
                 }
+                add_product(&mut sums.0, price[row], size[row])?;
+                sums.1.add(size[row]);
             }
-            sums.1.add(size[row]);
+            self.sums[group] = sums;
         }
         Ok(())
     }

@@ -18,6 +18,13 @@ impl Wide {
         self.high = self.high.wrapping_add(i64::from(carry)).wrapping_add((value >> 127) as i64);
     }
 
+    /// The sum with a number added.
+    #[inline]
+    pub(super) fn plus(mut self, value: i128) -> Self {
+        self.add(value);
+        self
+    }
+
     /// Takes a number away.
     #[inline]
     pub(super) fn subtract(&mut self, value: i128) {

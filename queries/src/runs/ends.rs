@@ -4,16 +4,16 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BooleanArray, UInt32Array, new_null_array};
-use arrow::compute::{interleave, take};
+use arrow::compute::{SortOptions, interleave, take};
 use arrow::datatypes::DataType;
 use datafusion::common::internal_err;
 use datafusion::error::Result;
 use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalSortExpr};
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr, PhysicalSortExpr};
 
 use super::numbering::unattached;
-use crate::functions::counts;
+use crate::functions::{counts, runs};
 
 /// Pieces that rows of groups lie in before they are put into one.
 const PIECES_MAX: usize = 64;
@@ -26,8 +26,13 @@ pub(super) enum End {
 }
 
 impl End {
-    /// The end that an aggregate asks for, where the order that it names is the input's.
-    pub(super) fn of(aggregate: &AggregateFunctionExpr, input: &EquivalenceProperties) -> Result<Option<Self>> {
+    /// The end that an aggregate asks for, where the order that it names is the input's. What rows are grouped by orders
+    /// nothing within a group.
+    pub(super) fn of(
+        aggregate: &AggregateFunctionExpr,
+        keys: &[Arc<dyn PhysicalExpr>],
+        input: &EquivalenceProperties,
+    ) -> Result<Option<Self>> {
         let end = match aggregate.fun().name() {
             "first_value" => Self::First,
             "last_value" => Self::Last,
@@ -35,7 +40,9 @@ impl End {
         };
         let order: &[PhysicalSortExpr] = aggregate.order_bys();
         let plain = !aggregate.is_distinct() && !aggregate.ignore_nulls() && !order.is_empty();
-        Ok((plain && input.ordering_satisfy(order.iter().cloned())?).then_some(end))
+        let by_key = keys.iter().map(|key| PhysicalSortExpr::new(Arc::clone(key), SortOptions::new(false, false)));
+        let within = order.iter().filter(|one| !keys.contains(&one.expr)).cloned();
+        Ok((plain && input.ordering_satisfy(by_key.chain(within))?).then_some(end))
     }
 }
 
@@ -114,22 +121,17 @@ impl GroupsAccumulator for Ends {
         self.places.resize(total, (0, 0));
         let piece = self.pieces.len();
         let mut rows: Vec<u32> = Vec::new();
-        let mut current = usize::MAX;
-        for (row, group) in groups.iter().enumerate() {
-            if !counts(filter, row) {
+        for (run, group) in runs(groups) {
+            if self.end == End::First && self.places[group] != (0, 0) {
                 continue;
             }
-            if *group != current {
-                current = *group;
-                if self.end == End::First && self.places[current] != (0, 0) {
-                    continue;
-                }
-                self.places[current] = (piece, rows.len());
+            let row = match self.end {
+                End::First => run.into_iter().find(|row| counts(filter, *row)),
+                End::Last => run.into_iter().rev().find(|row| counts(filter, *row)),
+            };
+            if let Some(row) = row {
+                self.places[group] = (piece, rows.len());
                 rows.push(row as u32);
-            } else if self.end == End::Last
-                && let Some(last) = rows.last_mut()
-            {
-                *last = row as u32;
             }
         }
         if rows.is_empty() {

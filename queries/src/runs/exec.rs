@@ -159,9 +159,10 @@ impl Work {
         let quick = |exprs: Vec<Expr>| exprs.into_iter().map(|expr| quick_doubles(expr, &schema)).collect();
         let arguments = aggregate_expressions(aggregate.aggr_expr(), aggregate.mode(), 0)?;
         let arguments: Vec<Vec<Expr>> = arguments.into_iter().map(quick).collect::<Result<_>>()?;
+        let keys = aggregate.group_expr().input_exprs();
         let mut accumulators: Vec<Box<dyn GroupsAccumulator>> = Vec::new();
         for (one, arguments) in aggregate.aggr_expr().iter().zip(&arguments) {
-            accumulators.push(match End::of(one, input.equivalence_properties())? {
+            accumulators.push(match End::of(one, &keys, input.equivalence_properties())? {
                 Some(end) => {
                     let types = arguments.iter().map(|argument| argument.data_type(&schema)).collect::<Result<_>>()?;
                     Box::new(Ends::new(end, types))
@@ -171,7 +172,7 @@ impl Work {
         }
         Ok(Self {
             input: input.execute(partition, Arc::clone(context))?,
-            keys: vec![aggregate.group_expr().input_exprs()],
+            keys: vec![keys],
             arguments,
             accumulators,
             numbering: Numbering::default(),

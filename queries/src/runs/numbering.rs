@@ -1,19 +1,20 @@
 //! Numbers the groups of sorted rows, run by run.
 
 use arrow::array::{Array, ArrayRef, AsArray, UInt32Array};
-use arrow::compute::kernels::cmp::not_distinct;
-use arrow::compute::{concat, partition, take};
+use arrow::compute::{concat, take};
 use datafusion::error::Result;
 use datafusion::logical_expr::EmitTo;
 use std::sync::Arc;
+
+use super::begins::begins;
+use super::last::LastKey;
 
 /// The groups that are open, numbered from zero in the order of their rows.
 #[derive(Debug, Default)]
 pub(super) struct Numbering {
     /// Their keys, column by column, in the pieces in which they came.
     keys: Vec<Vec<ArrayRef>>,
-    /// The key of the last row that was seen.
-    last: Vec<ArrayRef>,
+    last: LastKey,
     open: usize,
     bytes: usize,
 }
@@ -32,18 +33,18 @@ impl Numbering {
     /// Puts the group of each row into `groups`; `columns` are the rows' keys, at least one row.
     pub(super) fn assign(&mut self, columns: &[ArrayRef], groups: &mut Vec<usize>) -> Result<()> {
         groups.clear();
-        let ranges = partition(columns)?.ranges();
-        let goes_on = self.open > 0 && self.goes_on(columns)?;
-        let mut begins = Vec::with_capacity(ranges.len());
-        for (at, range) in ranges.iter().enumerate() {
-            if at > 0 || !goes_on {
-                begins.push(range.start as u32);
-                self.open += 1;
-            }
-            groups.resize(range.end, self.open - 1);
+        let mut begins = begins(columns)?;
+        let ends = begins.iter().skip(1).map(|begin| *begin as usize).chain([columns[0].len()]);
+        let goes_on = self.last.goes_on(columns)?;
+        let before = if goes_on { self.open - 1 } else { self.open };
+        for (at, end) in ends.enumerate() {
+            groups.resize(end, before + at);
         }
-        let rows = groups.len();
-        self.last = columns.iter().map(|column| column.slice(rows - 1, 1)).collect();
+        self.open = before + begins.len();
+        if goes_on {
+            begins.remove(0);
+        }
+        self.last.set(columns, groups.len() - 1);
         if begins.is_empty() {
             return Ok(());
         }
@@ -57,16 +58,6 @@ impl Numbering {
         Ok(())
     }
 
-    /// Whether the first row belongs to the group of the last one of before.
-    fn goes_on(&self, columns: &[ArrayRef]) -> Result<bool> {
-        for (last, column) in self.last.iter().zip(columns) {
-            if !not_distinct(last, &column.slice(0, 1))?.value(0) {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
     /// Keys of the first groups or of all, which are open no longer.
     pub(super) fn emit(&mut self, emit: EmitTo) -> Result<Vec<ArrayRef>> {
         let count = match emit {
@@ -74,6 +65,9 @@ impl Numbering {
             EmitTo::First(count) => count,
         };
         self.open -= count;
+        if self.open == 0 {
+            self.last.clear();
+        }
         self.bytes = 0;
         let mut emitted = Vec::with_capacity(self.keys.len());
         for pieces in &mut self.keys {

@@ -26,6 +26,13 @@ pub struct Range {
     pub nulls: Option<u64>,
 }
 
+impl Range {
+    /// Whether all rows have one value.
+    fn is_constant(&self) -> bool {
+        self.nulls == Some(0) && self.min == self.max
+    }
+}
+
 /// A file of a snapshot.
 #[derive(Debug, Clone, PartialEq)]
 pub struct File {
@@ -52,7 +59,8 @@ impl File {
     }
 
     /// What DataFusion may know of it. The date is the last column of the table. Ends of ranges are given as `bound` says:
-    /// they are values of the file or beyond, so `min(…)` may not be answered with them.
+    /// they are values of the file or beyond, so `min(…)` may not be answered with them. Where both ends are one value and
+    /// nothing is null, every row has it, and the column need not be read.
     fn statistics(&self, schema: &SchemaRef, bound: fn(ScalarValue) -> Precision<ScalarValue>) -> Statistics {
         let last = schema.fields().len() - 1;
         let columns = (0..=last).map(|column| {
@@ -67,12 +75,15 @@ impl File {
             }
             match self.ranges.get(column).and_then(Option::as_ref) {
                 None => ColumnStatistics::new_unknown(),
-                Some(range) => ColumnStatistics {
-                    null_count: range.nulls.map_or(Precision::Absent, |nulls| Precision::Exact(nulls as usize)),
-                    min_value: bound(range.min.clone()),
-                    max_value: bound(range.max.clone()),
-                    ..ColumnStatistics::new_unknown()
-                },
+                Some(range) => {
+                    let bound = if range.is_constant() { Precision::Exact } else { bound };
+                    ColumnStatistics {
+                        null_count: range.nulls.map_or(Precision::Absent, |nulls| Precision::Exact(nulls as usize)),
+                        min_value: bound(range.min.clone()),
+                        max_value: bound(range.max.clone()),
+                        ..ColumnStatistics::new_unknown()
+                    }
+                }
             }
         });
         Statistics {

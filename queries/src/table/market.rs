@@ -23,6 +23,7 @@ use datafusion::physical_expr::{LexOrdering, PhysicalSortExpr};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::union::UnionExec;
 
+use super::deal::cut;
 use super::files::{self, File};
 use super::order::chains;
 use super::revisions::Revisions;
@@ -101,10 +102,20 @@ impl MarketTable {
         LexOrdering::new(exprs)
     }
 
+    /// Files as DataFusion takes them.
+    fn partitioned(&self, files: &[Arc<File>]) -> Vec<PartitionedFile> {
+        let partitioned = |file: &Arc<File>| {
+            let mut partitioned = PartitionedFile::new(file.path.clone(), file.bytes);
+            partitioned.partition_values = vec![ScalarValue::Date32(Some(file.date))];
+            partitioned.with_statistics(Arc::new(file.own_statistics(&self.source.schema)))
+        };
+        files.iter().map(partitioned).collect()
+    }
+
     /// Reads groups of files, in their order where it is given.
     fn scan_files(
         &self,
-        groups: Vec<Vec<Arc<File>>>,
+        groups: Vec<FileGroup>,
         ordering: Option<LexOrdering>,
         projection: Option<&Vec<usize>>,
         limit: Option<usize>,
@@ -114,8 +125,6 @@ impl MarketTable {
         let in_files = Arc::new(schema.project(&(0..last).collect::<Vec<_>>())?);
         let date = vec![Arc::clone(&schema.fields()[last])];
         let table = TableSchema::builder(in_files).with_table_partition_cols(date).build();
-        let groups: Vec<FileGroup> =
-            groups.into_iter().map(|files| files.iter().map(|file| partitioned(file, schema)).collect()).collect();
         let source = Arc::new(ParquetSource::new(table));
         let mut config = FileScanConfigBuilder::new(self.source.store.clone(), source)
             .with_file_groups(groups)
@@ -126,24 +135,6 @@ impl MarketTable {
         }
         Ok(DataSourceExec::from_data_source(config.build()))
     }
-}
-
-fn partitioned(file: &File, schema: &SchemaRef) -> PartitionedFile {
-    let mut partitioned = PartitionedFile::new(file.path.clone(), file.bytes);
-    partitioned.partition_values = vec![ScalarValue::Date32(Some(file.date))];
-    partitioned.with_statistics(Arc::new(file.own_statistics(schema)))
-}
-
-/// Spreads files over groups of about the same size.
-fn spread(mut files: Vec<Arc<File>>, groups: usize) -> Vec<Vec<Arc<File>>> {
-    files.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.path.cmp(&b.path)));
-    let mut spread: Vec<(u64, Vec<Arc<File>>)> = vec![(0, Vec::new()); groups.clamp(1, files.len().max(1))];
-    for file in files {
-        let smallest = spread.iter_mut().min_by_key(|(bytes, _)| *bytes).expect("there is a group");
-        smallest.0 += file.bytes;
-        smallest.1.push(file);
-    }
-    spread.into_iter().map(|(_, files)| files).collect()
 }
 
 #[async_trait]
@@ -174,12 +165,16 @@ impl TableProvider for MarketTable {
         let mut parts = Vec::new();
         if !sorted.is_empty() {
             match chains(&sorted, &self.sort_indices(), CHAINS_MAX.max(partitions)) {
-                Some(chains) => parts.push(self.scan_files(chains, self.ordering(), projection, limit)?),
+                Some(chains) => {
+                    let groups = chains.iter().map(|chain| FileGroup::new(self.partitioned(chain))).collect();
+                    parts.push(self.scan_files(groups, self.ordering(), projection, limit)?);
+                }
                 None => landed.extend(sorted),
             }
         }
         if !landed.is_empty() {
-            parts.push(self.scan_files(spread(landed, partitions), None, projection, limit)?);
+            landed.sort_by(|a, b| a.path.cmp(&b.path));
+            parts.push(self.scan_files(cut(&self.partitioned(&landed), partitions), None, projection, limit)?);
         }
         if !self.tail.is_empty() || parts.is_empty() {
             let rows = match &self.source.revisions {

@@ -4,12 +4,14 @@
 //! Rows that landed and rows of the tail meet at the snapshot's next offset, so none is missing and none is there
 //! twice.
 
+mod deal;
 mod files;
 mod market;
 mod order;
 mod revisions;
 mod tail;
 
+pub(crate) use deal::ReadInPieces;
 pub use files::{File, Range};
 pub use market::{MarketTable, Source, sql_schema};
 pub use revisions::Revisions;

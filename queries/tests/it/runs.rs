@@ -141,3 +141,37 @@ async fn ends_of_groups_are_rows() {
         assert!(answers[0] == answers[1] && answers[0].len() > 10, "{question}\n{answers:?}");
     }
 }
+
+/// What stood some rows before, against a join of rows with those of smaller numbers.
+#[tokio::test]
+async fn a_lag_is_the_row_before() {
+    let mut random = fastrand::Rng::with_seed(11);
+    let mut rows_of: Vec<Row> = market(&mut random, 40, 8_000);
+    rows_of.iter_mut().for_each(|row| row.1 += row.4 % 1_000_000);
+    rows_of.sort_by(|a, b| (a.0.is_none(), &a.0, a.1).cmp(&(b.0.is_none(), &b.0, b.1)));
+    rows_of.iter_mut().enumerate().for_each(|(at, row)| row.4 = at as i64);
+    let tables = twice(batches(&rows_of, 400, &mut random), batches(&rows_of, 400, &mut random));
+    let engine = engine();
+    for (over, same) in [
+        ("PARTITION BY symbol ORDER BY ts_event", "AND b.symbol IS NOT DISTINCT FROM a.symbol"),
+        ("ORDER BY symbol, ts_event", ""),
+    ] {
+        for (column, back) in [("price", 1), ("symbol", 1), ("quantity", 7), ("price * 2", 700)] {
+            let lag = format!("SELECT number, lag({column}, {back}) OVER ({over}) FROM sorted ORDER BY number");
+            let join = format!(
+                "SELECT a.number, b.value FROM sorted a LEFT JOIN (SELECT *, {column} AS value FROM sorted) b \
+                 ON b.number + {back} = a.number {same} ORDER BY a.number"
+            );
+            let plan = rows(&engine, &tables, &format!("EXPLAIN {lag}")).await.join("\n");
+            assert!(plan.contains("LagExec"), "{plan}");
+            let (lag, join) = (rows(&engine, &tables, &lag).await, rows(&engine, &tables, &join).await);
+            assert!(lag.len() == rows_of.len() && lag == join, "lag({column}, {back}) OVER ({over})");
+        }
+        for other in
+            ["lag(price, 1, 0)", "lag(price) IGNORE NULLS", "lead(price)", "lag(price, -1)", "lag(price, 5000)"]
+        {
+            let plan = rows(&engine, &tables, &format!("EXPLAIN SELECT {other} OVER ({over}) FROM sorted")).await;
+            assert!(!plan.join("\n").contains("LagExec"), "{other}: {plan:?}");
+        }
+    }
+}
