@@ -6,6 +6,7 @@ mod config;
 mod control;
 mod exchange;
 mod health;
+mod memory;
 mod pipeline;
 mod sql;
 mod telemetry;
@@ -19,13 +20,8 @@ use clap::Parser;
 
 use cli::{Cli, Command};
 
-/// Memory that comes back: glibc keeps an arena for every thread, and each that had once written a snapshot kept 25 MiB
-/// of it, so that resident memory went on growing with two thirds of it free. And in large pages where it is large, since
-/// the exchange's tables are touched at random.
-#[global_allocator]
-static MEMORY: matcher::memory::LargePages<mimalloc::MiMalloc> = matcher::memory::LargePages(mimalloc::MiMalloc);
-
 fn main() -> ExitCode {
+    memory::give_back_at_once();
     // Both of rustls' providers are linked; this one is meant.
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
         terminal::say!("error: another TLS provider was installed first");

@@ -24,6 +24,8 @@ const SORTED_GROUP_ROWS: usize = 1 << 18;
 /// Rows of a page in a sorted file, about. A reader after an hour of one symbol decodes few that it has no use for, and a
 /// merge holds a page of every column of every file.
 const SORTED_PAGE_ROWS: usize = 8_192;
+/// Bytes reserved for a sorted file: as many as it has at most, with the pages that come after it is full.
+const SORTED_ROOM: usize = 36 << 20;
 /// Rows of a page in a run.
 const RUN_PAGE_ROWS: usize = 2_048;
 
@@ -66,7 +68,10 @@ impl Encoder {
         // The Arrow schema with every comment would take more room than a small file's rows.
         let options =
             ArrowWriterOptions::new().with_properties(properties(table, order)).with_skip_arrow_metadata(true);
-        let writer = ArrowWriter::try_new_with_options(Vec::new(), table.file_schema(), options)?;
+        // A compacted file's room is taken at once: it is not backed by memory before it is written, while growing by
+        // doubling holds the old buffer beside the new.
+        let buffer = Vec::with_capacity(if order == Order::Sorted { SORTED_ROOM } else { 0 });
+        let writer = ArrowWriter::try_new_with_options(buffer, table.file_schema(), options)?;
         Ok(Self { table, writer, rows: 0 })
     }
 

@@ -122,8 +122,7 @@ impl GroupsAccumulator for Groups {
         let values = column.values();
         if filter.is_none() && column.null_count() == 0 {
             for (run, group) in runs(groups) {
-                let sum = self.sums[group].get_or_insert_default();
-                *sum = values[run].iter().fold(*sum, |sum, value| sum.plus(*value));
+                self.sums[group].get_or_insert_default().add_all(&values[run]);
             }
             return Ok(());
         }

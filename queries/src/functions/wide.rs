@@ -18,11 +18,20 @@ impl Wide {
         self.high = self.high.wrapping_add(i64::from(carry)).wrapping_add((value >> 127) as i64);
     }
 
-    /// The sum with a number added.
-    #[inline]
-    pub(super) fn plus(mut self, value: i128) -> Self {
-        self.add(value);
-        self
+    /// Adds numbers. Up to 2^50, which prices and sizes are, a piece of them adds up in 64 bits.
+    pub(super) fn add_all(&mut self, values: &[i128]) {
+        for piece in values.chunks(4_096) {
+            let (mut sum, mut beyond) = (0_i64, 0_i64);
+            for value in piece {
+                let (low, high) = (*value as i64, (*value >> 64) as i64);
+                sum = sum.wrapping_add(low);
+                beyond |= (high ^ (low >> 63)) | ((low ^ (low >> 63)) >> 50);
+            }
+            match beyond {
+                0 => self.add(i128::from(sum)),
+                _ => piece.iter().for_each(|value| self.add(*value)),
+            }
+        }
     }
 
     /// Takes a number away.
@@ -99,6 +108,24 @@ mod tests {
         assert!(other.merge(sum.get()) && other.merge(i256::from_i128(1_001)));
         assert_eq!(other.get(), i256::ONE);
         assert!(!other.merge(i256::MAX));
+    }
+
+    #[test]
+    fn many_at_once_are_one_by_one() {
+        let mut random = fastrand::Rng::with_seed(1);
+        for bits in 1..128 {
+            let values: Vec<i128> = (0..5_000).map(|_| random.i128(..) >> (127 - bits)).collect();
+            let (mut one_by_one, mut at_once) = (Wide::default(), Wide::default());
+            values.iter().for_each(|value| one_by_one.add(*value));
+            at_once.add_all(&values);
+            assert_eq!(at_once, one_by_one, "numbers of {bits} bits");
+        }
+        let edge = vec![(1 << 50) - 1, -(1 << 50), 1 << 50, i128::from(i64::MAX), i128::from(i64::MIN)];
+        for value in edge {
+            let mut at_once = Wide::default();
+            at_once.add_all(&vec![value; 9_000]);
+            assert_eq!(at_once.get(), i256::from_i128(value * 9_000));
+        }
     }
 
     #[test]

@@ -65,7 +65,8 @@ impl Runs {
         for slice in order.chunks(SLICE_ROWS) {
             encoder.write(&interleave_record_batch(&batches, slice)?)?;
         }
-        self.done.push(encoder.finish()?.bytes);
+        // Copied to its length: a buffer that grew by doubling may be half empty, and all runs are held at once.
+        self.done.push(Bytes::copy_from_slice(&encoder.finish()?.bytes));
         Ok(())
     }
 }
