@@ -19,7 +19,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::repartition::RepartitionExec;
 
 /// A file is not cut into smaller pieces.
-const PIECE_BYTES_MIN: u64 = 1 << 20;
+const PIECE_BYTES_MIN: u64 = 128 << 10;
 
 /// Replaces what deals out the batches of one chain by a scan in pieces.
 #[derive(Debug)]
@@ -106,12 +106,16 @@ mod tests {
     use super::*;
 
     fn parts(sizes: &[u64], count: usize) -> Vec<Vec<(String, u64, u64)>> {
-        let mib = |bytes: u64| bytes >> 20;
-        let files: Vec<_> =
-            sizes.iter().enumerate().map(|(at, size)| PartitionedFile::new(at.to_string(), size << 20)).collect();
+        // Sizes in units of the smallest piece.
+        let units = |bytes: u64| bytes / PIECE_BYTES_MIN;
+        let files: Vec<_> = sizes
+            .iter()
+            .enumerate()
+            .map(|(at, size)| PartitionedFile::new(at.to_string(), size * PIECE_BYTES_MIN))
+            .collect();
         let part = |file: &PartitionedFile| {
             let (from, to) = file.range();
-            (file.path().to_string(), mib(from), mib(to))
+            (file.path().to_string(), units(from), units(to))
         };
         cut(&files, count).iter().map(|group| group.iter().map(part).collect()).collect()
     }

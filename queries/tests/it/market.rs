@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Date32Array, Int32Array, Int64Array, RecordBatch};
-use arrow::compute::{SortColumn, SortOptions, lexsort_to_indices, take_record_batch};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, Date32Array, Int32Array, Int64Array, RecordBatch};
+use arrow::compute::{SortColumn, SortOptions, filter_record_batch, lexsort_to_indices, take_record_batch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::datasource::object_store::ObjectStoreUrl;
 use object_store::local::LocalFileSystem;
 use parquet::arrow::ArrowWriter;
+use parquet::file::properties::WriterProperties;
 use queries::Engine;
 use queries::table::{File, MarketTable, Range, Source, TailStore, sql_schema};
 
@@ -65,8 +66,9 @@ fn land(dir: &Path, name: &str, rows: &RecordBatch, sorted: bool) -> Arc<File> {
         rows.clone()
     };
     let inside = rows.project(&(0..rows.num_columns() - 1).collect::<Vec<_>>()).unwrap();
-    let mut writer =
-        ArrowWriter::try_new(std::fs::File::create(dir.join(name)).unwrap(), inside.schema(), None).unwrap();
+    let small_groups = WriterProperties::builder().set_max_row_group_row_count(Some(1_000)).build();
+    let to = std::fs::File::create(dir.join(name)).unwrap();
+    let mut writer = ArrowWriter::try_new(to, inside.schema(), Some(small_groups)).unwrap();
     writer.write(&inside).unwrap();
     writer.close().unwrap();
     let view = sql_schema(&schema());
@@ -167,6 +169,45 @@ async fn answers_stay_the_same_while_rows_land_and_are_compacted() {
                 assert_eq!(&rows(&engine, &tables, sql).await, expected, "{state}, evicted {evicted}: {sql}");
             }
         }
+    }
+}
+
+/// A chain of sorted files is read by both cores where its order is not wanted, and by one where it is.
+#[tokio::test]
+async fn a_chain_is_read_in_pieces() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = engine_over(dir.path());
+    let all = batch(0, 8_640);
+    let mut tail = TailStore::new(sql_schema(&schema()));
+    tail.push(0, 0, 8_640, all.clone()).unwrap();
+    let of = |wanted: [&str; 2]| {
+        let symbols = all.column_by_name("symbol").unwrap().as_string::<i32>();
+        let wanted: BooleanArray = symbols.iter().map(|symbol| symbol.map(|name| wanted.contains(&name))).collect();
+        filter_record_batch(&all, &wanted).unwrap()
+    };
+    let files = vec![
+        land(dir.path(), "a.parquet", &of(["ADA-USDT", "BTC-USDT"]), true),
+        land(dir.path(), "b.parquet", &of(["ETH-USDT", "XRP-USDT"]), true),
+    ];
+    let chain = table(files, 8_640, &TailStore::new(sql_schema(&schema())));
+    let plain = table(Vec::new(), 0, &tail);
+    for (sql, pieces) in [
+        ("SELECT symbol, count(*), sum(price), vwap(price, quantity) FROM trades GROUP BY symbol", true),
+        ("SELECT side, count(*), max(\"offset\") FROM trades GROUP BY side", true),
+        ("SELECT partition, count(*) FROM trades GROUP BY partition", true),
+        ("SELECT symbol, \"offset\" FROM trades ORDER BY symbol, ts_event", false),
+        ("SELECT \"offset\", lag(price) OVER (ORDER BY symbol, ts_event) FROM trades", false),
+        ("SELECT count(*) FROM (SELECT * FROM trades LIMIT 5000)", false),
+    ] {
+        let plan = rows(&engine, &chain, &format!("EXPLAIN {sql}")).await.join("\n");
+        assert_eq!(plan.contains("2 groups"), pieces, "{sql}: {plan}");
+        assert!(!plan.contains("SortExec") && !plan.contains("SortPreserving"), "{sql}: {plan}");
+        let (mut read, mut expected) = (rows(&engine, &chain, sql).await, rows(&engine, &plain, sql).await);
+        if pieces || sql.contains("lag") {
+            read.sort_unstable();
+            expected.sort_unstable();
+        }
+        assert_eq!(read, expected, "{sql}");
     }
 }
 
