@@ -19,3 +19,18 @@ pub(crate) fn give_back_at_once() {
     // SAFETY: the option exists, and any thread may set it at any time.
     unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, DELAY) };
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Another version may count its options otherwise, or wait less: then this is to be looked at again.
+    #[test]
+    fn the_option_is_the_one_that_is_meant() {
+        // SAFETY: as above.
+        let get = || unsafe { libmimalloc_sys::mi_option_get(PURGE_DELAY) };
+        assert_eq!(get(), 1_000, "what mimalloc 3 waits by itself");
+        give_back_at_once();
+        assert_eq!(get(), DELAY);
+    }
+}
