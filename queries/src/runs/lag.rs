@@ -1,39 +1,35 @@
 //! `lag` over sorted rows, a batch at a time.
 
-use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array, new_empty_array};
 use arrow::compute::{concat, take};
-use arrow::datatypes::{DataType, Schema};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
-use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::Result;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::expressions::Literal;
 use datafusion::physical_expr::window::{StandardWindowExpr, StandardWindowFunctionExpr, WindowExpr};
-use datafusion::physical_expr::{OrderingRequirements, PhysicalExpr, expressions::Literal};
-use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceChildrenOptions};
-use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
+use datafusion::physical_plan::metrics::BaselineMetrics;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowUDFExpr};
-use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, InputDistributionRequirements, InputOrderMode, PlanProperties,
-};
+use datafusion::physical_plan::{ExecutionPlan, InputOrderMode};
 use futures_util::{StreamExt, stream};
 
 use super::begins::begins;
 use super::last::LastKey;
 use super::numbering::unattached;
+use super::stand_in::Work;
 
 /// Rows that it looks back, at most: so many are held.
 const BACK_MAX: usize = 1_024;
 
 /// Windows that all are `lag` over rows in their order; as DataFusion's operator that it stands for.
 #[derive(Debug)]
-pub(super) struct LagExec {
-    window: Arc<dyn ExecutionPlan>,
+pub(super) struct Lags {
+    input: Arc<dyn ExecutionPlan>,
+    schema: SchemaRef,
     lags: Arc<Vec<Lag>>,
-    metrics: ExecutionPlanMetricsSet,
 }
 
 /// One `lag`.
@@ -80,103 +76,48 @@ fn shifts(function: &WindowUDFExpr, value_type: &DataType, back: usize) -> Resul
     Ok(function.create_evaluator()?.evaluate_all(&[before], 2 * back + 1)? == after)
 }
 
-impl LagExec {
-    /// What stands for a node, if it is such a window.
-    pub(super) fn of(node: &Arc<dyn ExecutionPlan>) -> Option<Self> {
+impl Work for Lags {
+    const NAME: &str = "LagExec";
+
+    fn of(node: &Arc<dyn ExecutionPlan>) -> Option<Self> {
         let window = node.downcast_ref::<BoundedWindowAggExec>()?;
         if window.input_order_mode != InputOrderMode::Sorted {
             return None;
         }
         let input = window.input().schema();
         let lags = window.window_expr().iter().map(|expr| Lag::of(expr, &input)).collect::<Option<_>>()?;
-        Some(Self { window: Arc::clone(node), lags: Arc::new(lags), metrics: ExecutionPlanMetricsSet::new() })
-    }
-}
-
-impl DisplayAs for LagExec {
-    fn fmt_as(&self, kind: DisplayFormatType, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "LagExec: ")?;
-        self.window.fmt_as(kind, out)
-    }
-}
-
-impl ExecutionPlan for LagExec {
-    fn name(&self) -> &str {
-        "LagExec"
+        Some(Self { input: Arc::clone(window.input()), schema: window.schema(), lags: Arc::new(lags) })
     }
 
-    fn properties(&self) -> &Arc<PlanProperties> {
-        self.window.properties()
-    }
-
-    fn input_distribution_requirements(&self) -> InputDistributionRequirements {
-        self.window.input_distribution_requirements()
-    }
-
-    fn required_input_ordering(&self) -> Vec<Option<OrderingRequirements>> {
-        self.window.required_input_ordering()
-    }
-
-    fn maintains_input_order(&self) -> Vec<bool> {
-        self.window.maintains_input_order()
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        self.window.children()
-    }
-
-    fn apply_expressions(
+    fn begin(
         &self,
-        visit: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        self.window.apply_expressions(visit)
-    }
-
-    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
-        self.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
-    }
-
-    /// The new children may come in another order: then DataFusion's own window stays.
-    fn replace_children(
-        self: Arc<Self>,
-        children: Vec<Arc<dyn ExecutionPlan>>,
-        options: ReplaceChildrenOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let window = Arc::clone(&self.window).replace_children(children, options)?;
-        Ok(match Self::of(&window) {
-            Some(lag) => Arc::new(lag),
-            None => window,
-        })
-    }
-
-    fn metrics(&self) -> Option<MetricsSet> {
-        Some(self.metrics.clone_inner())
-    }
-
-    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let input = self.children()[0].execute(partition, context)?;
-        let work = Work {
+        partition: usize,
+        context: &Arc<TaskContext>,
+        metrics: BaselineMetrics,
+    ) -> Result<SendableRecordBatchStream> {
+        let input = self.input.execute(partition, Arc::clone(context))?;
+        let running = Running {
             held: self.lags.iter().map(|lag| new_empty_array(&lag.value_type)).collect(),
             lags: Arc::clone(&self.lags),
-            window: Arc::clone(&self.window),
+            schema: Arc::clone(&self.schema),
             last: LastKey::default(),
-            metrics: BaselineMetrics::new(&self.metrics, partition),
+            metrics,
         };
-        let batches = stream::try_unfold((input, work), |(mut input, mut work)| async move {
+        let batches = stream::try_unfold((input, running), |(mut input, mut running)| async move {
             while let Some(batch) = input.next().await.transpose()? {
                 if batch.num_rows() > 0 {
-                    return Ok(Some((work.take(&batch)?, (input, work))));
+                    return Ok(Some((running.take(&batch)?, (input, running))));
                 }
             }
             Ok(None)
         });
-        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), batches)))
+        Ok(Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), batches)))
     }
 }
 
 /// One partition at work.
-struct Work {
-    window: Arc<dyn ExecutionPlan>,
+struct Running {
+    schema: SchemaRef,
     lags: Arc<Vec<Lag>>,
     /// By lag, the last values of the rows that go on, as many as it looks back or as there were.
     held: Vec<ArrayRef>,
@@ -184,7 +125,7 @@ struct Work {
     metrics: BaselineMetrics,
 }
 
-impl Work {
+impl Running {
     fn take(&mut self, batch: &RecordBatch) -> Result<RecordBatch> {
         let elapsed = self.metrics.elapsed_compute().clone();
         let _timer = elapsed.timer();
@@ -214,7 +155,7 @@ impl Work {
             *held = unattached(take(&all, &kept, None)?);
         }
         self.last.set(&keys, rows - 1);
-        let batch = RecordBatch::try_new(self.window.schema(), columns)?;
+        let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns)?;
         self.metrics.record_output(rows);
         Ok(batch)
     }

@@ -5,13 +5,15 @@
 //! row's key up in a hash table all the same: a third of the time of a count by symbol. Its `lag` takes row by row, where a
 //! batch can be shifted.
 
+mod aggregate;
 mod begins;
 mod double;
 mod ends;
-mod exec;
+
 mod lag;
 mod last;
 mod numbering;
+mod stand_in;
 
 use std::sync::Arc;
 
@@ -20,10 +22,10 @@ use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::error::Result;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_plan::aggregates::AggregateExec;
 
-use exec::RunsExec;
-use lag::LagExec;
+use aggregate::Runs;
+use lag::Lags;
+use stand_in::StandIn;
 
 /// Replaces aggregations and lags of sorted rows. To be applied last: it looks at the order that others have settled.
 #[derive(Debug)]
@@ -32,11 +34,7 @@ pub(crate) struct UseRuns;
 impl PhysicalOptimizerRule for UseRuns {
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _config: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
         let replace = |node: Arc<dyn ExecutionPlan>| {
-            let other: Option<Arc<dyn ExecutionPlan>> = if let Some(aggregate) = node.downcast_ref::<AggregateExec>() {
-                RunsExec::fits(aggregate).then(|| Arc::new(RunsExec::new(aggregate.clone())) as _)
-            } else {
-                LagExec::of(&node).map(|lag| Arc::new(lag) as _)
-            };
+            let other = StandIn::<Runs>::of(&node).or_else(|| StandIn::<Lags>::of(&node));
             Ok(other.map_or_else(|| Transformed::no(node), Transformed::yes))
         };
         plan.transform_up(replace).data()

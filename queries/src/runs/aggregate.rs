@@ -1,39 +1,33 @@
 //! The operator.
 
-use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::DataType;
-use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
-use datafusion::physical_expr::{OrderingRequirements, PhysicalExpr};
+use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::aggregates::{
     AggregateExec, AggregateInputMode, AggregateOutputMode, aggregate_expressions, evaluate_many,
 };
-use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceChildrenOptions};
-use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
+use datafusion::physical_plan::metrics::BaselineMetrics;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, InputDistributionRequirements,
-    InputOrderMode, PlanProperties,
-};
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, InputOrderMode};
 use futures_util::{StreamExt, stream};
 
 use super::double::quick_doubles;
 use super::ends::{End, Ends};
 use super::numbering::Numbering;
+use super::stand_in::Work;
 
 type Expr = Arc<dyn PhysicalExpr>;
 
 /// An aggregation of rows sorted by what they are grouped by; partial or whole, as DataFusion's that it stands for.
 #[derive(Debug)]
-pub(super) struct RunsExec {
+pub(super) struct Runs {
     aggregate: Arc<AggregateExec>,
-    metrics: ExecutionPlanMetricsSet,
 }
 
 /// Whether equal keys are the same bits: of floats, 0 and -0 are not.
@@ -42,96 +36,44 @@ fn is_plain(kind: &DataType) -> bool {
     matches!(kind, Boolean | Utf8 | Utf8View | Date32 | Date64 | Timestamp(..) | Decimal128(..)) || kind.is_integer()
 }
 
-impl RunsExec {
-    /// Whether an aggregation can be replaced.
-    pub(super) fn fits(aggregate: &AggregateExec) -> bool {
-        let groups = aggregate.group_expr();
-        let schema = aggregate.input().schema();
-        let mut keys = groups.expr().iter();
-        *aggregate.input_order_mode() == InputOrderMode::Sorted
-            && aggregate.mode().input_mode() == AggregateInputMode::Raw
-            && aggregate.limit_options().is_none()
-            && groups.is_single()
-            && !groups.is_empty()
-            && keys.all(|(key, _)| key.data_type(&schema).is_ok_and(|kind| is_plain(&kind)))
-            && aggregate.aggr_expr().iter().all(|one| one.groups_accumulator_supported())
-    }
-
-    pub(super) fn new(aggregate: AggregateExec) -> Self {
-        Self { aggregate: Arc::new(aggregate), metrics: ExecutionPlanMetricsSet::new() }
-    }
+/// Whether an aggregation can be replaced.
+fn fits(aggregate: &AggregateExec) -> bool {
+    let groups = aggregate.group_expr();
+    let schema = aggregate.input().schema();
+    let mut keys = groups.expr().iter();
+    *aggregate.input_order_mode() == InputOrderMode::Sorted
+        && aggregate.mode().input_mode() == AggregateInputMode::Raw
+        && aggregate.limit_options().is_none()
+        && groups.is_single()
+        && !groups.is_empty()
+        && keys.all(|(key, _)| key.data_type(&schema).is_ok_and(|kind| is_plain(&kind)))
+        && aggregate.aggr_expr().iter().all(|one| one.groups_accumulator_supported())
 }
 
-impl DisplayAs for RunsExec {
-    fn fmt_as(&self, kind: DisplayFormatType, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "RunsExec: ")?;
-        self.aggregate.fmt_as(kind, out)
-    }
-}
+impl Work for Runs {
+    const NAME: &str = "RunsExec";
 
-impl ExecutionPlan for RunsExec {
-    fn name(&self) -> &str {
-        "RunsExec"
+    fn of(node: &Arc<dyn ExecutionPlan>) -> Option<Self> {
+        let aggregate = node.downcast_ref::<AggregateExec>().filter(|aggregate| fits(aggregate))?;
+        Some(Self { aggregate: Arc::new(aggregate.clone()) })
     }
 
-    fn properties(&self) -> &Arc<PlanProperties> {
-        self.aggregate.properties()
-    }
-
-    fn input_distribution_requirements(&self) -> InputDistributionRequirements {
-        self.aggregate.input_distribution_requirements()
-    }
-
-    fn required_input_ordering(&self) -> Vec<Option<OrderingRequirements>> {
-        self.aggregate.required_input_ordering()
-    }
-
-    fn maintains_input_order(&self) -> Vec<bool> {
-        self.aggregate.maintains_input_order()
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![self.aggregate.input()]
-    }
-
-    fn apply_expressions(
+    fn begin(
         &self,
-        visit: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        self.aggregate.apply_expressions(visit)
-    }
-
-    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
-        self.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
-    }
-
-    /// The new children may come in another order: then DataFusion's own aggregation stays.
-    fn replace_children(
-        self: Arc<Self>,
-        children: Vec<Arc<dyn ExecutionPlan>>,
-        options: ReplaceChildrenOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let aggregate = Arc::clone(&self.aggregate).replace_children(children, options)?;
-        match aggregate.downcast_ref::<AggregateExec>() {
-            Some(sorted) if Self::fits(sorted) => Ok(Arc::new(Self::new(sorted.clone()))),
-            _ => Ok(aggregate),
-        }
-    }
-
-    fn metrics(&self) -> Option<MetricsSet> {
-        Some(self.metrics.clone_inner())
-    }
-
-    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let work = Work::new(&self.aggregate, partition, &context, BaselineMetrics::new(&self.metrics, partition))?;
-        let batches =
-            stream::try_unfold(work, |mut work| async move { Ok(work.next().await?.map(|batch| (batch, work))) });
+        partition: usize,
+        context: &Arc<TaskContext>,
+        metrics: BaselineMetrics,
+    ) -> Result<SendableRecordBatchStream> {
+        let running = Running::new(&self.aggregate, partition, context, metrics)?;
+        let batches = stream::try_unfold(running, |mut running| async move {
+            Ok(running.next().await?.map(|batch| (batch, running)))
+        });
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.aggregate.schema(), batches)))
     }
 }
 
 /// One partition at work.
-struct Work {
+struct Running {
     input: SendableRecordBatchStream,
     aggregate: Arc<AggregateExec>,
     keys: Vec<Vec<Expr>>,
@@ -147,7 +89,7 @@ struct Work {
     ended: bool,
 }
 
-impl Work {
+impl Running {
     fn new(
         aggregate: &Arc<AggregateExec>,
         partition: usize,
