@@ -3,7 +3,7 @@
 //! One [`Engine`] plans and runs every statement, whatever door it came through: [`statement`] reads and checks
 //! it, [`rewrite`](statement) turns what analysts of markets write into what DataFusion plans, [`table`] serves a
 //! pinned snapshot of the lake together with the rows that have not landed yet, and [`functions`] and [`asof`]
-//! add what DataFusion has not. `runs` aggregates sorted rows without hashing them.
+//! add what DataFusion has not. `runs` aggregates sorted rows without hashing them, and shifts them for `lag`.
 
 pub mod asof;
 pub mod door;

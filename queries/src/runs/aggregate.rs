@@ -1,4 +1,4 @@
-//! The operator.
+//! Aggregation, run by run.
 
 use std::sync::Arc;
 

@@ -9,7 +9,6 @@ mod aggregate;
 mod begins;
 mod double;
 mod ends;
-
 mod lag;
 mod last;
 mod numbering;
