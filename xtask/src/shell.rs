@@ -5,9 +5,11 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-/// The workspace's root.
+/// The workspace's root: where cargo runs this from, since a program built in one clone may serve another that shares its
+/// build directory.
 pub(crate) fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace").to_owned()
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    PathBuf::from(package).parent().expect("xtask lies in the workspace").to_owned()
 }
 
 /// Says what it runs, runs it at the workspace's root, and fails where it fails.
