@@ -211,6 +211,22 @@ async fn a_chain_is_read_in_pieces() {
     }
 }
 
+/// Another writer's statistics: ends that look alike of values that are not.
+#[tokio::test]
+async fn times_and_decimals_are_read_whatever_their_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = engine_over(dir.path());
+    let mut file = File::clone(&land(dir.path(), "a.parquet", &batch(0, 100), true));
+    for column in ["ts_event", "price"] {
+        let at = schema().index_of(column).unwrap();
+        let range = file.ranges[at].as_mut().unwrap();
+        range.max = range.min.clone();
+    }
+    let tables = table(vec![Arc::new(file)], 100, &TailStore::new(sql_schema(&schema())));
+    let sql = "SELECT count(DISTINCT ts_event), count(DISTINCT price), count(DISTINCT partition) FROM trades";
+    assert_eq!(rows(&engine, &tables, sql).await, ["100,100,1"]);
+}
+
 #[tokio::test]
 async fn files_that_cannot_match_are_not_read() {
     let dir = tempfile::tempdir().unwrap();
