@@ -1,9 +1,10 @@
 //! Makes written frames durable and acknowledges them. One sync covers all that was written when it began;
-//! what is written meanwhile waits for the next: that is the group commit.
+//! what is written meanwhile waits for the next: that is the group commit. While much is written, the next one begins
+//! a millisecond after the last at the earliest.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::config::SyncPolicy;
 use super::disk::{Disk, DiskFile};
@@ -13,6 +14,13 @@ use super::segment::Segment;
 use super::shared::Shared;
 use crate::error::LogError;
 use crate::log::Offset;
+
+/// A sync of more than this is one of many: what comes next is let gather. A few commands and what follows from them
+/// are less, so that whoever sends one after the other waits for nothing.
+const GATHER_BYTES: u64 = 8 << 10;
+/// From the begin of such a sync to that of the next one. A sync costs the processor more than a kilobyte does: the
+/// exchange at 75,000 commands a second had 2,500 a second, which took a fifth of what two cores can do.
+const GATHER_TIME: Duration = Duration::from_millis(1);
 
 /// An answer that waits for a sync.
 #[derive(Debug)]
@@ -142,7 +150,9 @@ impl<F: DiskFile> Syncer<F> {
         let this = &shared.syncer;
         let mut pending = Vec::new();
         let mut dirty = Vec::new();
+        let mut earliest = Instant::now();
         loop {
+            std::thread::sleep(earliest.saturating_duration_since(Instant::now()));
             let mut state = lock(&this.state);
             let begun = Instant::now();
             while !this.is_due(&state) {
@@ -167,6 +177,11 @@ impl<F: DiskFile> Syncer<F> {
                 std::mem::swap(&mut state.dirty, &mut dirty);
             }
             drop(state);
+            let bytes: u64 =
+                dirty.iter().map(|part| part.to.saturating_sub(part.segment.durable.load(Ordering::Relaxed))).sum();
+            if bytes > GATHER_BYTES {
+                earliest = Instant::now() + GATHER_TIME;
+            }
             sync_round(shared, &mut dirty, &mut pending);
             lock(&this.state).done = asked;
             this.changed.notify_all();
