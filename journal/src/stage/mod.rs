@@ -12,6 +12,7 @@
 //! its snapshot when the reason passes by itself. Nothing is skipped on the way: what an appender accepted
 //! before it failed is a prefix, and reading back finds its end.
 
+mod background;
 mod meters;
 mod outputs;
 mod pipeline;

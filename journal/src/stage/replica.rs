@@ -16,6 +16,8 @@ pub(super) struct Replica<C> {
     core: C,
     position: Offset,
     outputs: Outputs,
+    /// Bytes of the last snapshot's state.
+    state_len: usize,
 }
 
 /// A place at which a snapshot may be taken, since everything that follows from earlier records is durable.
@@ -28,7 +30,7 @@ pub(super) struct Mark {
 
 impl<C: Core> Replica<C> {
     pub(super) fn new(core: C, position: Offset, config: &StageConfig) -> Self {
-        Self { core, position, outputs: Outputs::discarding(&config.inbox, &config.outputs) }
+        Self { core, position, outputs: Outputs::discarding(&config.inbox, &config.outputs), state_len: 0 }
     }
 
     /// Follows the inbox to the mark, compares the states and writes the snapshot. Returns its size; an error
@@ -46,8 +48,10 @@ impl<C: Core> Replica<C> {
         if other != mark.state_hash {
             return Err(StageError::Diverged { stage: stage(), offset: mark.offset, one: mark.state_hash, other });
         }
-        let mut state = Vec::new();
+        // Growing would copy hundreds of megabytes, and take their memory twice.
+        let mut state = Vec::with_capacity(self.state_len + self.state_len / 16);
         self.core.snapshot(&mut state);
+        self.state_len = state.len();
         let snapshot = Snapshot {
             logic_version: self.core.logic_version(),
             incarnation: log.incarnation(),

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::background::Background;
 use super::meters::Meters;
 use super::outputs::Outputs;
 use super::pipeline::{Outlet, Positions};
@@ -98,6 +98,10 @@ impl<C: Core, H: Hooks<C>> Stage<C, H> {
         let Recovered { core, snapshot, position, end, partitions, last } = recovery.run().await?;
         let log_error = |error| StageError::Log { stage: Arc::clone(&self.config.name), error };
         let reader = self.log.reader(&self.config.inbox, position, Visibility::Durable).await.map_err(log_error)?;
+        let background = Background::start().map_err(|error| StageError::Snapshot {
+            stage: Arc::clone(&self.config.name),
+            error: SnapshotError::Io { path: self.config.snapshots.directory.clone(), error },
+        })?;
         let outlet = Outlet::new(partitions, self.config.outstanding_max, position);
         let mut running = Running {
             outputs: Outputs::new(&self.config.inbox, last),
@@ -114,6 +118,7 @@ impl<C: Core, H: Hooks<C>> Stage<C, H> {
                 newest: snapshot.as_ref().map(|snapshot| snapshot.offset),
                 pending: None,
                 writing: None,
+                background,
             },
             core,
             log: &self.log,
@@ -138,7 +143,7 @@ async fn write_in_background(store: &SnapshotStore, snapshot: Snapshot) -> Resul
 }
 
 /// Waits for the snapshot that is being written; cancel safe.
-async fn finished<C>(writing: &mut Option<JoinHandle<Written<C>>>) -> Written<C> {
+async fn finished<C>(writing: &mut Option<oneshot::Receiver<Written<C>>>) -> Written<C> {
     let task = writing.as_mut().expect("callers look first");
     let written = task.await.expect("snapshots are written without panic");
     *writing = None;
@@ -174,7 +179,8 @@ struct Snapshots<C> {
     newest: Option<Offset>,
     /// Decided upon, and waiting for the outputs before it to be durable.
     pending: Option<Pending>,
-    writing: Option<JoinHandle<Written<C>>>,
+    writing: Option<oneshot::Receiver<Written<C>>>,
+    background: Background,
 }
 
 struct Pending {
@@ -376,7 +382,7 @@ impl<C: Core, H: Hooks<C>> Running<'_, C, H> {
         let (store, config, log) = (self.store.clone(), Arc::clone(self.config), Arc::clone(self.log));
         self.snapshots.writing = Some(if let Some(state) = state {
             let snapshot = self.snapshot_of(offset, positions, state_hash, state);
-            tokio::task::spawn_blocking(move || {
+            self.snapshots.background.run(move || {
                 let error = |error| StageError::Snapshot { stage: Arc::clone(&config.name), error };
                 Written { replica: None, offset, begun, result: store.write(&snapshot).map_err(error) }
             })
@@ -384,7 +390,7 @@ impl<C: Core, H: Hooks<C>> Running<'_, C, H> {
             let mut replica = self.snapshots.replica.take().expect("it is away only while `writing` is set");
             let mark = Mark { offset, state_hash, positions };
             let runtime = tokio::runtime::Handle::current();
-            tokio::task::spawn_blocking(move || {
+            self.snapshots.background.run(move || {
                 let result = runtime.block_on(replica.snapshot(&*log, &config, &store, mark));
                 Written { replica: Some(replica), offset, begun, result }
             })

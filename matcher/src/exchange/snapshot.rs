@@ -397,16 +397,22 @@ impl Exchange {
 
     /// The state as a snapshot.
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = vec![0; HEAD];
-        self.put_state(&mut bytes);
-        let checksum = crc32fast::hash(&bytes[HEAD..]);
-        let length = (bytes.len() - HEAD) as u64;
-        bytes[..4].copy_from_slice(&MAGIC);
-        bytes[4..8].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
-        bytes[8..12].copy_from_slice(&LOGIC_VERSION.to_le_bytes());
-        bytes[12..20].copy_from_slice(&length.to_le_bytes());
-        bytes[20..24].copy_from_slice(&checksum.to_le_bytes());
+        let mut bytes = Vec::new();
+        self.encode_into(&mut bytes);
         bytes
+    }
+
+    /// Appends the state as a snapshot, which may be hundreds of megabytes.
+    pub fn encode_into(&self, out: &mut Vec<u8>) {
+        let begin = out.len();
+        out.extend_from_slice(&[0; HEAD]);
+        self.put_state(out);
+        let (head, state) = out[begin..].split_at_mut(HEAD);
+        head[..4].copy_from_slice(&MAGIC);
+        head[4..8].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+        head[8..12].copy_from_slice(&LOGIC_VERSION.to_le_bytes());
+        head[12..20].copy_from_slice(&(state.len() as u64).to_le_bytes());
+        head[20..24].copy_from_slice(&crc32fast::hash(state).to_le_bytes());
     }
 
     /// The state that a snapshot holds.

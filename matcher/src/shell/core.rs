@@ -170,7 +170,7 @@ impl Core for ShellCore {
 
     fn snapshot(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.chain.to_le_bytes());
-        out.extend_from_slice(&lock(&self.exchange).encode());
+        lock(&self.exchange).encode_into(out);
     }
 
     fn restore(&mut self, _: u32, state: &[u8]) -> Result<(), RestoreError> {
