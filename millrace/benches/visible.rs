@@ -9,36 +9,19 @@ use std::time::{Duration, Instant};
 
 use journal::embedded::{EmbeddedConfig, EmbeddedLog};
 use journal::{Batch, Log, Partition, Priority, Retention, TopicSpec};
-use model::exchange::{MarketTrade, write_market_trade};
-use model::{Cause, Price, Quantity, Side, UnixNanos, topic};
+use model::topic;
 use queries::host::{HostConfig, SqlHost, Statement};
 use queries::{Caller, Limits};
 use tokio_util::sync::CancellationToken;
+
+#[path = "records/mod.rs"]
+mod records;
 
 /// Trades of one append: what a matcher writes together.
 const TOGETHER: u64 = 100;
 
 /// When each append was acknowledged: the offset after it, and the time.
 type Acknowledged = Vec<(u64, Instant)>;
-
-fn record(number: u64) -> Vec<u8> {
-    let trade = MarketTrade {
-        instrument: "BTC-USDT".parse().expect("an instrument"),
-        trade_id: number + 1,
-        price: Price::from_raw(7_884_513_000_000 + (number % 1_000) as i64 * 1_000_000).expect("a price"),
-        quantity: Quantity::from_raw(1_000_000).expect("a quantity"),
-        taker_side: if number.is_multiple_of(2) { Side::Buy } else { Side::Sell },
-        maker_order: number * 2,
-        taker_order: number * 2 + 1,
-        auction: false,
-        busted: false,
-    };
-    let cause = Cause { topic: topic::name(topic::ORDERS), partition: 0, offset: number, index: 0 };
-    let mut bytes = Vec::new();
-    let time = UnixNanos(1_795_651_200_000_000_000 + number as i64 * 50_000);
-    write_market_trade(&trade, &cause, time, &mut bytes);
-    bytes
-}
 
 async fn write(log: Arc<dyn Log>, per_second: u64, seconds: u64) -> Acknowledged {
     let place = Partition::new(topic::TRADES, 0);
@@ -50,7 +33,7 @@ async fn write(log: Arc<dyn Log>, per_second: u64, seconds: u64) -> Acknowledged
         tokio::time::sleep_until(due.into()).await;
         let mut batch = Batch::new();
         for number in group * TOGETHER..(group + 1) * TOGETHER {
-            batch.push(b"BTC-USDT", &record(number));
+            batch.push(b"BTC-USDT", &records::trade(number));
         }
         waiting.push_back(((group + 1) * TOGETHER, appender.append(batch).await.expect("taken")));
         while waiting.len() > 4 {

@@ -10,10 +10,10 @@ use arrow::datatypes::SchemaRef;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use futures_util::{Stream, StreamExt};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
-use super::Bounds;
+use super::{Bounds, Held};
 use crate::error::SqlError;
 use crate::statement::CopyFormat;
 
@@ -29,8 +29,10 @@ pub struct Answer {
     rows_max: u64,
     time_max: Duration,
     deadline: Pin<Box<Sleep>>,
+    /// Done once memory is short and this statement has to end.
+    memory: Pin<Box<WaitForCancellationFutureOwned>>,
     ended: bool,
-    _place: OwnedSemaphorePermit,
+    held: Held,
 }
 
 impl std::fmt::Debug for Answer {
@@ -46,7 +48,7 @@ impl Answer {
         notes: Vec<String>,
         deadline: Instant,
         bounds: Bounds,
-        place: OwnedSemaphorePermit,
+        held: Held,
     ) -> Self {
         Self {
             schema: stream.schema(),
@@ -57,8 +59,9 @@ impl Answer {
             rows_max: bounds.rows_max,
             time_max: bounds.time_max,
             deadline: Box::pin(tokio::time::sleep_until(deadline)),
+            memory: Box::pin(held.share.ended().clone().cancelled_owned()),
             ended: false,
-            _place: place,
+            held,
         }
     }
 
@@ -111,6 +114,10 @@ impl Stream for Answer {
         if self.deadline.as_mut().poll(context).is_ready() {
             self.ended = true;
             return Poll::Ready(Some(Err(too_slow(self.time_max))));
+        }
+        if self.memory.as_mut().poll(context).is_ready() {
+            self.ended = true;
+            return Poll::Ready(Some(Err(self.held.share.error())));
         }
         // A panic of the engine is this statement's end, and nobody else's.
         let polled = catch_unwind(AssertUnwindSafe(|| self.stream.poll_next_unpin(context)));

@@ -2,6 +2,7 @@
 
 mod answer;
 mod catalog;
+mod memory;
 mod session;
 
 use std::panic::AssertUnwindSafe;
@@ -25,6 +26,8 @@ use crate::limits::Limits;
 use crate::live::LAKE;
 use crate::statement::{self, CopyFormat};
 
+use self::memory::{Memory, Share};
+
 pub use answer::Answer;
 pub use catalog::{Caller, Pinned, Tables};
 
@@ -36,6 +39,7 @@ const PLACE_WITHIN: Duration = Duration::from_secs(2);
 pub struct Engine {
     limits: Arc<Limits>,
     runtime: Arc<RuntimeEnv>,
+    memory: Arc<Memory>,
     template: session::Template,
     places: Arc<Semaphore>,
 }
@@ -54,7 +58,13 @@ pub struct Planned {
     pub notes: Vec<String>,
     deadline: Instant,
     bounds: Bounds,
-    place: OwnedSemaphorePermit,
+    held: Held,
+}
+
+/// What a statement has while it is there: a place among those at work and its share of the memory.
+struct Held {
+    share: Arc<Share>,
+    _place: OwnedSemaphorePermit,
 }
 
 /// What one statement may take, at most the engine's own limits.
@@ -73,14 +83,25 @@ impl Engine {
     /// When the directory for spilling cannot be made.
     pub fn new(limits: Limits) -> Result<Self, SqlError> {
         let runtime = session::runtime(&limits)?;
+        let memory =
+            Memory::new(Arc::clone(&runtime.memory_pool), limits.memory_bytes_max / limits.statements_max.max(1));
         let template = session::Template::new(&limits, &runtime);
         let places = Arc::new(Semaphore::new(limits.statements_max));
-        Ok(Self { limits: Arc::new(limits), runtime, template, places })
+        Ok(Self { limits: Arc::new(limits), runtime, memory: Arc::new(memory), template, places })
     }
 
     /// The limits.
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// Holds this process, which is the engine's alone, to so many bytes of memory: near them statements that hold much
+    /// are refused more, and past that the one that holds most is ended.
+    ///
+    /// # Errors
+    /// When the system does not say what the process holds.
+    pub fn hold_process_to(&self, bytes: u64) -> std::io::Result<()> {
+        self.memory.watch(usize::try_from(bytes).unwrap_or(usize::MAX))
     }
 
     /// Makes a lake known, so that its files can be read.
@@ -118,20 +139,20 @@ impl Engine {
             rows_max: bounds.rows_max.min(self.limits.rows_max),
         };
         let deadline = Instant::now() + bounds.time_max;
-        let place = self.place().await?;
+        let held = Held { _place: self.place().await?, share: self.memory.share() };
         let work = async {
             let pinned = tables.pin().await?;
             let columns = |name: &str| pinned.columns(name);
             let statement = statement::read(sql, &self.limits, &columns)?;
-            let context = self.template.session(&pinned, caller)?;
+            let context = self.template.session(&pinned, caller, &held.share)?;
             let plan = context.state().statement_to_plan(statement.inner).await?;
             Ok::<_, SqlError>((context, plan, statement.copy, pinned.notes().to_vec()))
         };
-        let (context, plan, copy, notes) = within(deadline, bounds, work).await?;
+        let (context, plan, copy, notes) = within(deadline, bounds, &held.share, work).await?;
         session::check_plan(&plan)?;
         let schema = Arc::clone(plan.schema().inner());
         let parameters = session::parameters(&plan)?;
-        Ok(Planned { context, plan, schema, parameters, copy, notes, deadline, bounds, place })
+        Ok(Planned { context, plan, schema, parameters, copy, notes, deadline, bounds, held })
     }
 
     /// A place among the statements at work. A dashboard asks a dozen things at once, so there is a short wait.
@@ -158,7 +179,7 @@ impl Engine {
     /// # Errors
     /// When parameters are missing or do not fit, or it fails before its first row.
     pub async fn execute(&self, planned: Planned, parameters: Option<ParamValues>) -> Result<Answer, SqlError> {
-        let Planned { context, plan, copy, notes, deadline, bounds, place, .. } = planned;
+        let Planned { context, plan, copy, notes, deadline, bounds, held, .. } = planned;
         let plan = match parameters {
             Some(values) => plan.with_param_values(values)?,
             None => plan,
@@ -169,20 +190,23 @@ impl Engine {
             let stream = datafusion::physical_plan::execute_stream(physical, context.task_ctx())?;
             Ok::<_, SqlError>(stream)
         };
-        let stream = within(deadline, bounds, work).await?;
-        Ok(Answer::new(stream, copy, notes, deadline, bounds, place))
+        let stream = within(deadline, bounds, &held.share, work).await?;
+        Ok(Answer::new(stream, copy, notes, deadline, bounds, held))
     }
 }
 
-/// Waits for `work` until the deadline.
+/// Waits for `work` until the deadline, or until memory is short.
 async fn within<T>(
     deadline: Instant,
     bounds: Bounds,
+    share: &Share,
     work: impl Future<Output = Result<T, SqlError>>,
 ) -> Result<T, SqlError> {
-    match tokio::time::timeout_at(deadline, AssertUnwindSafe(work).catch_unwind()).await {
-        Ok(Ok(result)) => result,
-        Ok(Err(_)) => Err(answer::panicked().into()),
+    let work = share.ended().run_until_cancelled(AssertUnwindSafe(work).catch_unwind());
+    match tokio::time::timeout_at(deadline, work).await {
+        Ok(Some(Ok(result))) => result,
+        Ok(Some(Err(_))) => Err(answer::panicked().into()),
+        Ok(None) => Err(share.error()),
         Err(_) => Err(answer::too_slow(bounds.time_max)),
     }
 }

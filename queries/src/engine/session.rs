@@ -9,7 +9,7 @@ use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::Result as DfResult;
 use datafusion::execution::context::QueryPlanner;
 use datafusion::execution::disk_manager::DiskManagerBuilder;
-use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
+use datafusion::execution::memory_pool::{FairSpillPool, MemoryPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::{FunctionRegistry, SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
@@ -19,6 +19,7 @@ use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 use datafusion::prelude::{SessionConfig, SessionContext};
 
 use super::catalog::{Caller, Pinned};
+use super::memory::Share;
 use crate::asof::{AsofExtensionPlanner, AsofRelationPlanner, PushFilterIntoAsof};
 use crate::error::SqlError;
 use crate::functions;
@@ -99,14 +100,24 @@ impl Template {
         Self { state }
     }
 
-    /// A session over pinned tables for one statement of one caller.
-    pub(super) fn session(&self, pinned: &Pinned, caller: &Caller) -> Result<SessionContext, SqlError> {
+    /// A session over pinned tables for one statement of one caller, with its share of the memory.
+    pub(super) fn session(
+        &self,
+        pinned: &Pinned,
+        caller: &Caller,
+        share: &Arc<Share>,
+    ) -> Result<SessionContext, SqlError> {
         let catalog = MemoryCatalogProvider::new();
         catalog.register_schema(SCHEMA, pinned.schema_for(caller)?)?;
         let catalogs = MemoryCatalogProviderList::new();
         datafusion::catalog::CatalogProviderList::register_catalog(&catalogs, CATALOG.to_owned(), Arc::new(catalog));
-        let state =
-            SessionStateBuilder::new_from_existing(self.state.clone()).with_catalog_list(Arc::new(catalogs)).build();
+        let runtime = RuntimeEnvBuilder::from_runtime_env(self.state.runtime_env())
+            .with_memory_pool(Arc::clone(share) as Arc<dyn MemoryPool>)
+            .build_arc()?;
+        let state = SessionStateBuilder::new_from_existing(self.state.clone())
+            .with_runtime_env(runtime)
+            .with_catalog_list(Arc::new(catalogs))
+            .build();
         Ok(SessionContext::new_with_state(state))
     }
 }

@@ -7,7 +7,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, nice, setrlimit};
 /// How much nicer than its parent the worker is: the pipeline comes first.
 const NICE: i32 = 10;
 
-/// Lowers the priority and limits memory to `bytes`.
+/// Lowers the priority and limits what is mapped to `bytes`: the end of a worker whose own watch comes too late.
 ///
 /// # Errors
 /// When the system refuses.

@@ -33,6 +33,9 @@ const UNREAD_AFTER: Duration = Duration::from_millis(250);
 /// What the worker may use beside its pool, its caches and its tail.
 const OWN_BYTES: u64 = 256 << 20;
 
+/// The system counts what is mapped, of which the allocator keeps more than is in use.
+const MAPPED_TO_HELD: u64 = 2;
+
 /// Where the lake lies, as it is told to the worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -111,7 +114,7 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// Bytes that the system lets the worker have.
+    /// Bytes of memory that the worker holds itself to.
     pub fn memory_bytes(&self) -> u64 {
         let limits = &self.limits;
         let pools = limits.memory_bytes_max + limits.metadata_cache_bytes_max + limits.tail_bytes_max;
@@ -125,12 +128,14 @@ impl Setup {
 /// When the system does not let it restrain itself, or the socket or the lake cannot be opened.
 pub async fn run(setup: Setup) -> Result<std::convert::Infallible, SqlError> {
     end_with_parent().map_err(SqlError::internal)?;
-    restrain(setup.memory_bytes()).map_err(|error| SqlError::internal(format!("the worker is not held: {error}")))?;
+    let held = |error| SqlError::internal(format!("the worker is not held: {error}"));
+    restrain(setup.memory_bytes().saturating_mul(MAPPED_TO_HELD)).map_err(held)?;
     let log = match &setup.log {
         Some(text) => Some(u128::from_str_radix(text, 16).map_err(SqlError::internal)?),
         None => None,
     };
     let engine = Engine::new(setup.limits.clone())?;
+    engine.hold_process_to(setup.memory_bytes()).map_err(held)?;
     let lake = match setup.lake.clone() {
         Some(place) => Some(Lake::open(&place.into()).await.map_err(SqlError::internal)?),
         None => None,

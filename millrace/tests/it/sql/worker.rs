@@ -97,6 +97,30 @@ fn the_worker_does_not_outlive_the_pipeline() {
 }
 
 #[test]
+fn a_statement_that_takes_all_memory_is_ended_and_the_others_get_their_answers() {
+    let market = Market::open("timeout: 60s, memory: 64MiB, tail: 64MiB", MARKETS);
+    market.wait_for("SELECT count(*) FROM ticks", |count| count > 100);
+    let workers = market.workers();
+    // A window over all rows keeps them, and DataFusion does not count that: a gigabyte and a half.
+    let all = "SELECT max(text), max(whole) FROM (SELECT text, sum(value) OVER () AS whole FROM \
+               (SELECT value, repeat('x', 1000) || value AS text FROM generate_series(1, 1500000)))";
+    std::thread::scope(|scope| {
+        let heavy = scope.spawn(|| (0..3).map(|_| market.sql(all, "csv")).collect::<Vec<_>>());
+        let mut answered = 0;
+        while !heavy.is_finished() {
+            let (status, body) = market.sql("SELECT count(*) > 100 FROM ticks", "csv");
+            assert!(status == 200 && body.ends_with("true\n"), "{status} {body}");
+            answered += 1;
+        }
+        for (status, body) in heavy.join().unwrap() {
+            assert!(status == 422 && body.contains("this statement held most"), "{status} {body}");
+        }
+        assert!(answered > 3, "{answered}");
+    });
+    assert_eq!(market.workers(), workers, "it is the same worker");
+}
+
+#[test]
 fn a_client_that_does_not_read_holds_no_place() {
     let market = Market::open("timeout: 2s, concurrency: 2", MARKETS);
     market.wait_for("SELECT count(*) FROM ticks", |count| count > 100);
