@@ -3,20 +3,18 @@
 //! `cargo xtask bench visible` appends 20,000 trades a second for ten seconds and asks all the while;
 //! `cargo xtask bench visible 50000 30` is another rate and another time.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use journal::embedded::{EmbeddedConfig, EmbeddedLog};
-use journal::{Batch, Log, Partition, Priority, Retention, TopicSpec};
+use journal::{Batch, Log, Partition, Priority};
 use model::topic;
-use queries::host::{HostConfig, SqlHost, Statement};
-use queries::{Caller, Limits};
 use tokio_util::sync::CancellationToken;
 
-#[path = "records/mod.rs"]
-mod records;
+#[path = "market/mod.rs"]
+mod market;
 
+/// The offset after the newest trade.
+const NEWEST: &str = "SELECT coalesce(max(\"offset\") + 1, 0) FROM trades";
 /// Trades of one append: what a matcher writes together.
 const TOGETHER: u64 = 100;
 
@@ -33,7 +31,7 @@ async fn write(log: Arc<dyn Log>, per_second: u64, seconds: u64) -> Acknowledged
         tokio::time::sleep_until(due.into()).await;
         let mut batch = Batch::new();
         for number in group * TOGETHER..(group + 1) * TOGETHER {
-            batch.push(b"BTC-USDT", &records::trade(number));
+            batch.push(b"BTC-USDT", &market::trade(number));
         }
         waiting.push_back(((group + 1) * TOGETHER, appender.append(batch).await.expect("taken")));
         while waiting.len() > 4 {
@@ -49,44 +47,21 @@ async fn write(log: Arc<dyn Log>, per_second: u64, seconds: u64) -> Acknowledged
     done
 }
 
-/// The offset after the newest trade in an answer.
-async fn newest(host: &SqlHost) -> u64 {
-    let statement = Statement::new("SELECT coalesce(max(\"offset\") + 1, 0) FROM trades", Caller::Operator);
-    let mut running = host.run(&statement).await.expect("an answer");
-    let mut found = 0;
-    while let Some(batch) = running.next_batch().await.expect("rows") {
-        let column = batch.column(0).as_any().downcast_ref::<arrow::array::Int64Array>().expect("whole numbers");
-        found = column.iter().flatten().max().map_or(found, |offset| offset as u64);
-    }
-    found
-}
-
 fn main() {
     let mut numbers = std::env::args().skip(1).filter_map(|arg| arg.parse::<u64>().ok());
     let (per_second, seconds) = (numbers.next().unwrap_or(20_000), numbers.next().unwrap_or(10));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let dir = tempfile::tempdir().expect("a directory");
-        let log = EmbeddedLog::open(dir.path(), EmbeddedConfig::default()).await.expect("a log");
-        let log: Arc<dyn Log> = Arc::new(log);
-        let retention = Retention { age: None, bytes: None };
-        let topic = TopicSpec { name: topic::TRADES.into(), partitions: 1, replication: 1, retention };
-        log.create_topic(&topic).await.expect("a topic");
         let stop = CancellationToken::new();
-        let config = HostConfig {
-            program: PathBuf::from(env!("CARGO_BIN_EXE_millrace")),
-            lake: None,
-            log: Some(Arc::clone(&log)),
-            limits: Limits::default(),
-        };
-        let host = SqlHost::new(config, stop.clone());
-        assert_eq!(newest(&host).await, 0, "nothing is there yet");
+        let (log, host) = market::open(dir.path(), &stop).await;
+        assert_eq!(market::number(&host, NEWEST).await, 0, "nothing is there yet");
         let writing = tokio::spawn(write(Arc::clone(&log), per_second, seconds));
         let (mut seen, mut asked) = (Vec::new(), Vec::new());
         while !writing.is_finished() || seen.last().is_none_or(|(end, _): &(u64, Instant)| *end < per_second * seconds)
         {
             let begun = Instant::now();
-            let end = newest(&host).await;
+            let end = market::number(&host, NEWEST).await;
             asked.push(begun.elapsed());
             seen.push((end, Instant::now()));
         }

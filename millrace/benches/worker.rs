@@ -5,20 +5,18 @@
 //! `cargo xtask bench worker 20` for 20 seconds.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use journal::embedded::{EmbeddedConfig, EmbeddedLog};
-use journal::{Batch, Log, Partition, Priority, Retention, TopicSpec};
+use journal::{Batch, Log, Partition, Priority};
 use model::topic;
-use queries::host::{HostConfig, SqlHost, Statement};
-use queries::{Caller, Limits, SqlError};
+use queries::host::{SqlHost, Statement};
+use queries::{Caller, SqlError};
 use tokio_util::sync::CancellationToken;
 
-#[path = "records/mod.rs"]
-mod records;
+#[path = "market/mod.rs"]
+mod market;
 
 /// Trades in the log, as many as the tail keeps.
 const TRADES: u64 = 800_000;
@@ -35,6 +33,7 @@ const MUCH: [&str; 6] = [
 ];
 /// What the other one asks for.
 const LITTLE: &str = "SELECT count(*), max(price) FROM trades WHERE \"offset\" % 1000 = 1";
+const ALL: &str = "SELECT count(*) FROM trades";
 const LITTLE_EVERY: Duration = Duration::from_millis(100);
 const SAMPLE_EVERY: Duration = Duration::from_millis(5);
 
@@ -44,7 +43,7 @@ async fn fill(log: &Arc<dyn Log>) {
     for group in 0..TRADES / 1_000 {
         let mut batch = Batch::new();
         for number in group * 1_000..(group + 1) * 1_000 {
-            batch.push(b"BTC-USDT", &records::trade(number));
+            batch.push(b"BTC-USDT", &market::trade(number));
         }
         appender.append(batch).await.expect("taken").await.expect("written");
     }
@@ -55,18 +54,6 @@ async fn ask(host: &SqlHost, sql: &str) -> Result<(), SqlError> {
     let mut running = host.run(&Statement::new(sql, Caller::Operator)).await?;
     while running.next_bytes().await?.is_some() {}
     Ok(())
-}
-
-/// Rows that statements see.
-async fn rows(host: &SqlHost) -> i64 {
-    let statement = Statement::new("SELECT count(*) FROM trades", Caller::Operator);
-    let mut running = host.run(&statement).await.expect("an answer");
-    let mut count = 0;
-    while let Some(batch) = running.next_batch().await.expect("rows") {
-        let column = batch.column(0).as_any().downcast_ref::<arrow::array::Int64Array>().expect("whole numbers");
-        count += column.iter().flatten().sum::<i64>();
-    }
-    count
 }
 
 /// What became of statements, by the beginning of the reason.
@@ -123,21 +110,14 @@ fn main() {
 
 async fn run(time: Duration) {
     let dir = tempfile::tempdir().expect("a directory");
-    let log = EmbeddedLog::open(dir.path(), EmbeddedConfig::default()).await.expect("a log");
-    let log: Arc<dyn Log> = Arc::new(log);
-    let retention = Retention { age: None, bytes: None };
-    let topic = TopicSpec { name: topic::TRADES.into(), partitions: 1, replication: 1, retention };
-    log.create_topic(&topic).await.expect("a topic");
     let stop = CancellationToken::new();
-    let program = PathBuf::from(env!("CARGO_BIN_EXE_millrace"));
-    let config = HostConfig { program, lake: None, log: Some(Arc::clone(&log)), limits: Limits::default() };
-    let host = SqlHost::new(config, stop.clone());
+    let (log, host) = market::open(dir.path(), &stop).await;
     let limits = host.limits();
     let bound = (limits.memory_bytes_max + limits.metadata_cache_bytes_max + limits.tail_bytes_max + (256 << 20)) >> 20;
     // A worker that is there keeps as much as fits; one that starts would read the newest 200,000.
     ask(&host, LITTLE).await.expect("an answer");
     fill(&log).await;
-    while rows(&host).await < TRADES as i64 {
+    while market::number(&host, ALL).await < TRADES {
         tokio::time::sleep(LITTLE_EVERY).await;
     }
     let quiet = children().first().and_then(|pid| memory(*pid)).expect("a worker");
