@@ -20,6 +20,9 @@ use clap::Parser;
 
 use cli::{Cli, Command};
 
+/// The planner descends into a statement with its own stack, and the deepest that is allowed came near the usual 2 MiB.
+const WORKER_STACK_BYTES: usize = 8 << 20;
+
 fn main() -> ExitCode {
     memory::give_back_at_once();
     // Both of rustls' providers are linked; this one is meant.
@@ -27,7 +30,7 @@ fn main() -> ExitCode {
         terminal::say!("error: another TLS provider was installed first");
         return ExitCode::FAILURE;
     }
-    match run(Cli::parse()) {
+    match begin(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Causes in one line; a list of mistakes brings its own lines.
@@ -37,7 +40,16 @@ fn main() -> ExitCode {
     }
 }
 
-#[tokio::main]
+/// Runs a command. What runs statements gives way to the pipeline; the thread that watches their memory, which the main
+/// one starts, does not.
+fn begin(cli: Cli) -> anyhow::Result<()> {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if matches!(cli.command, Some(Command::SqlWorker)) {
+        runtime.on_thread_start(queries::worker::give_way).thread_stack_size(WORKER_STACK_BYTES);
+    }
+    runtime.enable_all().build()?.block_on(run(cli))
+}
+
 async fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command.unwrap_or(Command::Up(cli.up)) {
         Command::Up(args) => commands::up::up(&args).await,

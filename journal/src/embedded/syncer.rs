@@ -179,7 +179,7 @@ impl<F: DiskFile> Syncer<F> {
             drop(state);
             let bytes: u64 =
                 dirty.iter().map(|part| part.to.saturating_sub(part.segment.durable.load(Ordering::Relaxed))).sum();
-            if bytes > GATHER_BYTES {
+            if this.policy == SyncPolicy::EveryBatch && bytes > GATHER_BYTES {
                 earliest = Instant::now() + GATHER_TIME;
             }
             sync_round(shared, &mut dirty, &mut pending);

@@ -5,9 +5,9 @@ use std::sync::mpsc::{Sender, channel};
 
 use tokio::sync::oneshot;
 
-/// How much nicer than the stage the thread is: as much as there is. A snapshot of a million orders takes seconds of
-/// a core, and at the same priority callers waited for tenths of a second behind it.
-const NICE: i32 = 19;
+/// How much nicer than the stage the thread is. A snapshot of a million orders takes seconds of a core, for which callers
+/// should not wait; with nothing at all a busy machine would leave the replica ever further behind.
+const NICE: i32 = 5;
 
 type Job = Box<dyn FnOnce() + Send>;
 

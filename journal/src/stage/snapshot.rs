@@ -19,6 +19,8 @@ use crate::log::{Offset, Partition};
 const MAGIC: &[u8; 8] = b"MILLSNAP";
 const FORMAT: u32 = 1;
 const EXTENSION: &str = "snapshot";
+/// Extension of one that is being written.
+const UNFINISHED: &str = "writing";
 /// Bytes after which a large snapshot is synced. The log syncs on the same disk meanwhile, and must not wait behind
 /// hundreds of megabytes at once.
 const PIECE_BYTES: usize = 4 << 20;
@@ -196,12 +198,19 @@ pub struct SnapshotStore {
 }
 
 impl SnapshotStore {
-    /// Opens the directory, making it where it is not there. `keep` snapshots are kept, at least one.
+    /// Opens the directory, making it where it is not there. `keep` snapshots are kept, at least one. What a process left
+    /// that ended while it wrote is removed: one process at a time writes here, which the log's lock sees to.
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// When it cannot be made or read.
     pub fn open(directory: &Path, keep: usize) -> Result<Self, SnapshotError> {
         fs::create_dir_all(directory).map_err(|error| io_error(directory, error))?;
+        for entry in fs::read_dir(directory).map_err(|error| io_error(directory, error))? {
+            let path = entry.map_err(|error| io_error(directory, error))?.path();
+            if path.extension().is_some_and(|extension| extension == UNFINISHED) {
+                fs::remove_file(&path).map_err(|error| io_error(&path, error))?;
+            }
+        }
         Ok(Self { directory: directory.to_owned(), keep: keep.max(1) })
     }
 
@@ -248,7 +257,7 @@ impl SnapshotStore {
     /// When the disk refuses; what was there stays as it was.
     pub fn write(&self, snapshot: &Snapshot) -> Result<u64, SnapshotError> {
         let path = self.path(snapshot.offset);
-        let beside = path.with_extension("writing");
+        let beside = path.with_extension(UNFINISHED);
         let written = File::create(&beside).and_then(|mut file| snapshot.write(&mut file)).and_then(|size| {
             fs::rename(&beside, &path)?;
             File::open(&self.directory)?.sync_all()?;
@@ -308,7 +317,12 @@ mod tests {
         }
         assert_eq!(store.offsets().expect("it can be read"), [12_345, 5]);
         assert_eq!(store.read(5).expect("it is there"), snapshot(5));
-        assert_eq!(fs::read_dir(directory.path().join("made/here")).expect("it can be read").count(), 2);
+        let files = || fs::read_dir(directory.path().join("made/here")).expect("it can be read").count();
+        assert_eq!(files(), 2);
+        fs::write(store.path(99).with_extension(UNFINISHED), "half").expect("written");
+        let store = SnapshotStore::open(&directory.path().join("made/here"), 2).expect("a store");
+        assert_eq!(store.offsets().expect("it can be read"), [12_345, 5]);
+        assert_eq!(files(), 2, "what was left half written is gone");
     }
 
     #[test]

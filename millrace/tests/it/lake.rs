@@ -18,6 +18,8 @@ const TABLES: u64 = 9;
 /// is read of the log is remembered. And MiB by which two moments differ anyway.
 const OWN_MIB_PER_MINUTE: u64 = 4;
 const ANYWAY_MIB: u64 = 8;
+/// Seconds of an outage whose first quarter fills the files.
+const FULL_AFTER: u64 = 240;
 
 const EXCHANGE: &str = "matcher:\n  markets:\n    BTC-USDT: { tick: \"0.01\", lot: \"0.00001\" }\n  simulate_traders: { seed: 3, makers: 2, takers: 2 }\n";
 
@@ -98,9 +100,13 @@ fn a_store_that_is_away_costs_neither_rows_nor_memory() {
     let allowed = before + bound + bound / 10 + own;
     let largest = most.into_iter().max().unwrap();
     assert!(largest <= allowed, "{largest} bytes resident: at most {allowed} are allowed");
-    // It does not grow with the time that the store is away.
+    // It does not grow with the time that the store is away, once the files are full.
     let allowed = most[1] + own / 2 + (ANYWAY_MIB << 20);
-    assert!(most[3] <= allowed, "{} bytes resident at the end: at most {allowed} are allowed", most[3]);
+    assert!(
+        seconds < FULL_AFTER || most[3] <= allowed,
+        "{} bytes resident at the end: at most {allowed} are allowed",
+        most[3]
+    );
     let metrics = running.get("/metrics").unwrap();
     assert_eq!(figure(&metrics, "millrace_sink_lost_total{table=\"ticks\"}"), 0.0);
     assert!(figure(&metrics, "millrace_sink_retries_total{table=\"ticks\"}") > 0.0);

@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use futures_util::{Stream, StreamExt};
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
-use super::{Bounds, Held};
+use super::{Bounds, Held, Share};
 use crate::error::SqlError;
 use crate::statement::CopyFormat;
 
@@ -78,6 +79,11 @@ impl Answer {
     /// What a reader has to know of the answer: how far the tables reach when that is not up to now.
     pub fn notes(&self) -> &[String] {
         &self.notes
+    }
+
+    /// The statement's share of the memory, for who is busy with its rows while it has to end.
+    pub(crate) fn share(&self) -> Arc<Share> {
+        Arc::clone(&self.held.share)
     }
 
     /// All rows at once.

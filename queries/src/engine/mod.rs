@@ -26,7 +26,9 @@ use crate::limits::Limits;
 use crate::live::LAKE;
 use crate::statement::{self, CopyFormat};
 
-use self::memory::{Memory, Share};
+use self::memory::Memory;
+
+pub(crate) use self::memory::Share;
 
 pub use answer::Answer;
 pub use catalog::{Caller, Pinned, Tables};
@@ -96,7 +98,7 @@ impl Engine {
     }
 
     /// Holds this process, which is the engine's alone, to so many bytes of memory: near them statements that hold much
-    /// are refused more, and past that the one that holds most is ended.
+    /// are refused more, and past that one is ended. Where that does not help for seconds, the process ends.
     ///
     /// # Errors
     /// When the system does not say what the process holds.

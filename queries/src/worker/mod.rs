@@ -8,4 +8,5 @@ pub mod protocol;
 mod restrain;
 mod serve;
 
+pub use restrain::give_way;
 pub use serve::{LakePlace, Setup, run};

@@ -4,15 +4,22 @@ use std::io;
 
 use rustix::process::{Resource, Rlimit, getrlimit, nice, setrlimit};
 
-/// How much nicer than its parent the worker is: the pipeline comes first.
+/// How much nicer than its parent's the worker's threads are: the pipeline comes first.
 const NICE: i32 = 10;
 
-/// Lowers the priority and limits what is mapped to `bytes`: the end of a worker whose own watch comes too late.
+/// Lowers the priority of the calling thread, which is one that runs statements. Linux has it by thread: those that are
+/// there already keep theirs. A system that refuses has statements that get in the way, which is no reason to have none.
+pub fn give_way() {
+    if let Err(error) = nice(NICE) {
+        tracing::debug!(%error, "statements have the priority of everything else");
+    }
+}
+
+/// Limits what is mapped to `bytes`: the end of a worker whose own watch comes too late.
 ///
 /// # Errors
 /// When the system refuses.
 pub(super) fn restrain(bytes: u64) -> io::Result<()> {
-    nice(NICE)?;
     // Data, not address space: files that are mapped and room that is only reserved do not count.
     let known = getrlimit(Resource::Data);
     let limit = known.maximum.map_or(bytes, |maximum| maximum.min(bytes));

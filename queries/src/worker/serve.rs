@@ -254,10 +254,21 @@ impl Shared {
         }
         let values = given.map(|bytes| parameters::read(&bytes)).transpose()?;
         let mut answer = self.engine.execute(planned, values).await?;
+        let share = answer.share();
         let mut encoder = Encoder::new(Format::Arrow, &answer.schema())?;
         while let Some(batch) = answer.next().await {
             for piece in pieces(batch?)? {
-                protocol::write(to, Kind::Rows, &encoder.encode(&piece)?).await?;
+                let bytes = encoder.encode(&piece)?;
+                let mut writing = std::pin::pin!(protocol::write(to, Kind::Rows, &bytes));
+                tokio::select! {
+                    written = &mut writing => written?,
+                    // Whoever does not read must not hold memory that others need: only this frame is brought to its end.
+                    () = share.ended().cancelled() => {
+                        drop(answer);
+                        writing.await?;
+                        return Err(share.error().into());
+                    }
+                }
             }
         }
         protocol::write(to, Kind::Rows, &encoder.finish()?).await?;
