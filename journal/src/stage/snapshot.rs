@@ -9,9 +9,12 @@
 //! All little-endian. A file `00000000000000012345.snapshot` holds the state after every record before that
 //! offset. It is written beside its place, synced and renamed, so it is whole or not there.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs::{self, File, TryLockError};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::RestoreError;
 use crate::log::{Offset, Partition};
@@ -199,7 +202,8 @@ pub struct SnapshotStore {
 
 impl SnapshotStore {
     /// Opens the directory, making it where it is not there. `keep` snapshots are kept, at least one. What a process left
-    /// that ended while it wrote is removed: one process at a time writes here, which the log's lock sees to.
+    /// that ended while it wrote is removed; what is being written is left to its writer, such as the thread of a stage
+    /// that has failed and begins anew.
     ///
     /// # Errors
     /// When it cannot be made or read.
@@ -208,7 +212,7 @@ impl SnapshotStore {
         for entry in fs::read_dir(directory).map_err(|error| io_error(directory, error))? {
             let path = entry.map_err(|error| io_error(directory, error))?.path();
             if path.extension().is_some_and(|extension| extension == UNFINISHED) {
-                fs::remove_file(&path).map_err(|error| io_error(&path, error))?;
+                remove_abandoned(&path).map_err(|error| io_error(&path, error))?;
             }
         }
         Ok(Self { directory: directory.to_owned(), keep: keep.max(1) })
@@ -237,6 +241,22 @@ impl SnapshotStore {
         self.directory.join(format!("{offset:020}.{EXTENSION}"))
     }
 
+    /// A file that nobody else writes to, in this process or another, and that is locked while it is open.
+    fn create_beside(&self, offset: Offset) -> io::Result<(PathBuf, File)> {
+        static CREATED: AtomicU64 = AtomicU64::new(0);
+        loop {
+            let (process, count) = (process::id(), CREATED.fetch_add(1, Ordering::Relaxed));
+            let path = self.directory.join(format!("{offset:020}.{process}-{count}.{UNFINISHED}"));
+            let file = File::create(&path)?;
+            // Where a file system knows no locks, a snapshot that is being written is taken for one that was left.
+            let _ = file.lock();
+            // Before it was locked, it looked like one that was left.
+            if file.metadata()?.nlink() > 0 {
+                return Ok((path, file));
+            }
+        }
+    }
+
     /// Reads a snapshot.
     ///
     /// # Errors
@@ -257,8 +277,8 @@ impl SnapshotStore {
     /// When the disk refuses; what was there stays as it was.
     pub fn write(&self, snapshot: &Snapshot) -> Result<u64, SnapshotError> {
         let path = self.path(snapshot.offset);
-        let beside = path.with_extension(UNFINISHED);
-        let written = File::create(&beside).and_then(|mut file| snapshot.write(&mut file)).and_then(|size| {
+        let (beside, mut file) = self.create_beside(snapshot.offset).map_err(|error| io_error(&path, error))?;
+        let written = snapshot.write(&mut file).and_then(|size| {
             fs::rename(&beside, &path)?;
             File::open(&self.directory)?.sync_all()?;
             Ok(size)
@@ -272,7 +292,7 @@ impl SnapshotStore {
         let ours = self.offsets()?.into_iter().filter(|offset| *offset <= snapshot.offset);
         for old in ours.skip(self.keep) {
             let path = self.path(old);
-            fs::remove_file(&path).map_err(|error| io_error(&path, error))?;
+            unless_gone(fs::remove_file(&path)).map_err(|error| io_error(&path, error))?;
         }
         Ok(size)
     }
@@ -284,6 +304,22 @@ impl SnapshotStore {
     pub fn set_aside(&self, offset: Offset) -> Result<(), SnapshotError> {
         let path = self.path(offset);
         fs::rename(&path, path.with_extension("unusable")).map_err(|error| io_error(&path, error))
+    }
+}
+
+/// Removes a half-written snapshot unless its writer, who holds its lock, is there.
+fn remove_abandoned(path: &Path) -> io::Result<()> {
+    unless_gone(File::open(path).and_then(|file| match file.try_lock() {
+        Err(TryLockError::WouldBlock) => Ok(()),
+        Ok(()) | Err(TryLockError::Error(_)) => fs::remove_file(path),
+    }))
+}
+
+/// That a file has gone already is what its removal is for.
+fn unless_gone(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        other => other,
     }
 }
 
@@ -319,10 +355,32 @@ mod tests {
         assert_eq!(store.read(5).expect("it is there"), snapshot(5));
         let files = || fs::read_dir(directory.path().join("made/here")).expect("it can be read").count();
         assert_eq!(files(), 2);
-        fs::write(store.path(99).with_extension(UNFINISHED), "half").expect("written");
+        drop(store.create_beside(99).expect("created"));
         let store = SnapshotStore::open(&directory.path().join("made/here"), 2).expect("a store");
         assert_eq!(store.offsets().expect("it can be read"), [12_345, 5]);
         assert_eq!(files(), 2, "what was left half written is gone");
+    }
+
+    /// The thread of a stage that has failed still writes while the stage begins anew.
+    #[test]
+    fn a_store_that_is_opened_leaves_what_others_write() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let begin = std::sync::Barrier::new(4);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    begin.wait();
+                    for offset in 0..100 {
+                        let store = SnapshotStore::open(directory.path(), 3).expect("a store");
+                        store.write(&snapshot(offset)).expect("written");
+                    }
+                });
+            }
+        });
+        let store = SnapshotStore::open(directory.path(), 3).expect("a store");
+        assert_eq!(store.offsets().expect("it can be read"), [99, 98, 97]);
+        assert_eq!(store.read(99).expect("it is whole"), snapshot(99));
+        assert_eq!(fs::read_dir(directory.path()).expect("it can be read").count(), 3, "nothing half written is left");
     }
 
     #[test]
