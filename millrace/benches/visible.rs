@@ -24,8 +24,7 @@ type Acknowledged = Vec<(u64, Instant)>;
 async fn write(log: Arc<dyn Log>, per_second: u64, seconds: u64) -> Acknowledged {
     let place = Partition::new(topic::TRADES, 0);
     let mut appender = log.appender(&place, Priority::Normal).await.expect("an appender");
-    let (begun, mut done) = (Instant::now(), Acknowledged::new());
-    let mut waiting = std::collections::VecDeque::new();
+    let (begun, mut waiting) = (Instant::now(), Vec::new());
     for group in 0..per_second * seconds / TOGETHER {
         let due = begun + Duration::from_secs_f64((group * TOGETHER) as f64 / per_second as f64);
         tokio::time::sleep_until(due.into()).await;
@@ -33,16 +32,16 @@ async fn write(log: Arc<dyn Log>, per_second: u64, seconds: u64) -> Acknowledged
         for number in group * TOGETHER..(group + 1) * TOGETHER {
             batch.push(b"BTC-USDT", &market::trade(number));
         }
-        waiting.push_back(((group + 1) * TOGETHER, appender.append(batch).await.expect("taken")));
-        while waiting.len() > 4 {
-            let (end, acknowledged) = waiting.pop_front().expect("one waits");
+        let acknowledged = appender.append(batch).await.expect("taken");
+        // A task of its own for each, so that the time is that of its acknowledgement.
+        waiting.push(tokio::spawn(async move {
             acknowledged.await.expect("written");
-            done.push((end, Instant::now()));
-        }
+            ((group + 1) * TOGETHER, Instant::now())
+        }));
     }
-    for (end, acknowledged) in waiting {
-        acknowledged.await.expect("written");
-        done.push((end, Instant::now()));
+    let mut done = Acknowledged::with_capacity(waiting.len());
+    for acknowledged in waiting {
+        done.push(acknowledged.await.expect("it was acknowledged"));
     }
     done
 }

@@ -2,15 +2,17 @@
 
 use std::io;
 
-use rustix::process::{Resource, Rlimit, getrlimit, nice, setrlimit};
+use rustix::process::{Resource, Rlimit, getpriority_process, getrlimit, setpriority_process, setrlimit};
 
-/// How much nicer than its parent's the worker's threads are: the pipeline comes first.
+/// How nice the worker's threads are at least: the pipeline, usually at 0, comes first.
 const NICE: i32 = 10;
 
 /// Lowers the priority of the calling thread, which is one that runs statements. Linux has it by thread: those that are
 /// there already keep theirs. A system that refuses has statements that get in the way, which is no reason to have none.
 pub fn give_way() {
-    if let Err(error) = nice(NICE) {
+    // Not by adding: a thread that another of the worker's starts has that one's priority already.
+    let lowered = getpriority_process(None).and_then(|now| setpriority_process(None, now.max(NICE)));
+    if let Err(error) = lowered {
         tracing::debug!(%error, "statements have the priority of everything else");
     }
 }
