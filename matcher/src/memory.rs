@@ -68,6 +68,17 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for LargePages<A> {
     }
 
     #[inline]
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // Not by `alloc`: fresh memory is zero without being touched.
+        // SAFETY: the caller keeps to the contract of `alloc_zeroed`; a greater alignment is still a valid layout.
+        let at = unsafe { self.0.alloc_zeroed(placed(layout)) };
+        if is_table(layout) && !at.is_null() {
+            advise(at, layout.size(), true);
+        }
+        at
+    }
+
+    #[inline]
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
         if is_table(layout) {
             advise(at, layout.size(), false);

@@ -126,7 +126,7 @@ impl Nodes {
 
     /// Bytes of memory held.
     pub fn bytes(&self) -> usize {
-        self.nodes.capacity() * size_of::<Node>()
+        self.nodes.len() * size_of::<Node>()
     }
 
     /// The slab as it is, for snapshots: nodes and the first free slot.

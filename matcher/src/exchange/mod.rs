@@ -83,6 +83,8 @@ pub const MARKETS_MAX: usize = 1_024;
 pub const STOPS_MAX: u32 = 10_000;
 /// Trailing stops that wait in one market, at most.
 pub const TRAILING_MAX: usize = 1_000;
+/// Orders in the slab before it has to grow, which copies it. Memory is only taken for those that there are.
+const SLOTS_ROOM: usize = 1 << 22;
 /// Order records in a chunk.
 const REC_CHUNK: usize = 32_768;
 /// How far ahead of the exchange's time a client's `sent_at` may be.
@@ -176,7 +178,7 @@ impl Exchange {
             markets: Vec::new(),
             by_name: Names::default(),
             catalog: Arc::default(),
-            nodes: Nodes::default(),
+            nodes: Nodes::with_capacity(SLOTS_ROOM),
             recs: Chunks::default(),
             ids: IdIndex::default(),
             clients: SlotIndex::default(),

@@ -18,7 +18,7 @@ use super::order::{Place, Rec, Recs, Tif};
 use super::requests::{Client, Outcome, Remembered, Requests};
 use super::roles::{Roles, SourceMark, Writer};
 use super::timers::{Timer, Timers};
-use super::{Drained, Exchange, MARKETS_MAX, fingerprint};
+use super::{Drained, Exchange, MARKETS_MAX, SLOTS_ROOM, fingerprint};
 use crate::book::{Depth, IdIndex, NONE, Node, Nodes, SlotIndex, Tag};
 
 /// Version of the snapshot's format.
@@ -244,7 +244,7 @@ fn put_nodes(nodes: &Nodes, out: &mut Vec<u8>) {
 
 fn get_nodes(from: &mut Source<'_>) -> Result<Nodes, SnapshotError> {
     let (len, free): (u32, u32) = State::get(from)?;
-    let mut nodes = Vec::with_capacity((len as usize).min(from.left()));
+    let mut nodes = Vec::with_capacity(SLOTS_ROOM);
     for _ in 0..len {
         let id = u64::get(from)?;
         let mut node = Node { id, lots: 0, next: NONE, prev: NONE, level: NONE, tag: 0 };
