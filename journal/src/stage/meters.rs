@@ -12,7 +12,7 @@ pub(super) struct Meters {
     pub(super) outputs: Counter,
     /// Next record to be applied; the inbox's end less this is the lag in records.
     pub(super) position: Gauge,
-    /// Reads whose outputs are not acknowledged.
+    /// Hand-overs to the log that are not acknowledged.
     pub(super) outstanding: Gauge,
     pub(super) snapshots: Counter,
     pub(super) snapshot_failures: Counter,

@@ -4,6 +4,7 @@
 //! ```text
 //!            ┌────────────── newest usable snapshot, then the tail
 //! inbox ──▶ core ──▶ outputs of a read, one batch per output partition ──▶ acknowledgements ──▶ snapshot
+//!           (fold)   (a thread beside it writes them and keeps account)
 //! ```
 //! State is a fold of the inbox, so the same inbox gives the same bytes. On start the stage loads the newest
 //! snapshot that it can use, reads back what it wrote after it, and emits only what is missing: an output
@@ -22,6 +23,7 @@ mod run;
 mod snapshot;
 mod status;
 mod supervise;
+mod writer;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -48,14 +50,27 @@ pub trait Core: Send + 'static {
     /// version.
     fn logic_version(&self) -> u32;
 
+    /// Says that this core makes snapshots only: another one serves, and nobody takes what this one would give to
+    /// callers or leave unwritten. Called once, before the first record.
+    fn only_follow(&mut self) {}
+
     /// Makes a record known that is applied soon, so that the core can decode it and fetch what it needs. Every
     /// record that is made known is applied next, in this order, or none of them is. It changes no state.
     fn expect(&mut self, record: &Record) {
         let _ = record;
     }
 
-    /// Applies one record and pushes what follows from it.
+    /// Applies one record and pushes what follows from it, or keeps it for [`Self::take_unwritten`].
     fn apply(&mut self, record: &Record, outputs: &mut Outputs);
+
+    /// What was kept since the last call: it is written on another thread while this core goes on, for cores of which
+    /// writing takes as long as applying. Asked after each record; `all` is whether the core must part with what it has,
+    /// which it should otherwise do once enough has come together. What is kept and what is pushed go to different
+    /// topics, since their order is not that of the records.
+    fn take_unwritten(&mut self, all: bool) -> Option<Box<dyn Unwritten>> {
+        let _ = all;
+        None
+    }
 
     /// Appends the whole state to `out`.
     fn snapshot(&self, out: &mut Vec<u8>);
@@ -72,6 +87,13 @@ pub trait Core: Send + 'static {
     fn state_hash(&self) -> u64;
 }
 
+/// What some records bring about and is not yet written.
+pub trait Unwritten: Send {
+    /// Pushes what follows from the next record, after [`Outputs::begin`]. Returns the offset after that record; none when
+    /// there is no more.
+    fn write_next(&mut self, outputs: &mut Outputs) -> Option<Offset>;
+}
+
 /// Why a core refused a state.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -79,7 +101,7 @@ pub struct RestoreError(pub String);
 
 /// What happens beside the fold: caches, waiting callers, metrics. Nothing here changes the state.
 pub trait Hooks<C>: Send {
-    /// The records before `next` are applied, and their outputs are about to be handed to the log. Called
+    /// The records before `next` are applied, and what follows from them is about to be handed on. Called once or more
     /// for what one read gave, and once more when the stage has caught up.
     fn applied(&mut self, core: &mut C, next: Offset, phase: Phase) {
         let _ = (core, next, phase);
@@ -151,7 +173,7 @@ pub struct StageConfig {
     pub outputs: Vec<OutputTopic>,
     /// How its state is kept.
     pub snapshots: SnapshotConfig,
-    /// Reads whose outputs may wait for their acknowledgement at a time, at least 1.
+    /// Hand-overs to the log whose acknowledgement may be awaited at a time, at least 1.
     pub outstanding_max: usize,
 }
 
@@ -173,6 +195,14 @@ pub enum StageError {
         stage: Arc<str>,
         /// What failed.
         error: SnapshotError,
+    },
+    /// The system gave no thread.
+    #[error("stage {stage} cannot start a thread: {error}")]
+    Thread {
+        /// The stage.
+        stage: Arc<str>,
+        /// The system's reason.
+        error: std::io::Error,
     },
     /// The inbox was trimmed and no snapshot covers what is gone.
     #[error("stage {stage} cannot start: {inbox} starts at offset {start} and no snapshot can be used")]
@@ -235,7 +265,7 @@ impl StageError {
     pub const fn is_transient(&self) -> bool {
         match self {
             Self::Log { error, .. } => error.is_transient(),
-            Self::Snapshot { error: SnapshotError::Io { .. }, .. } => true,
+            Self::Snapshot { error: SnapshotError::Io { .. }, .. } | Self::Thread { .. } => true,
             _ => false,
         }
     }

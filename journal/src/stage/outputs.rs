@@ -10,7 +10,7 @@ use crate::log::{Offset, Partition};
 const BATCH_BYTES: usize = 1 << 20;
 
 /// Collects outputs. Those that are in the log already are dropped here.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Outputs {
     cause: Cause,
     topics: Vec<TopicOutputs>,
@@ -18,7 +18,7 @@ pub struct Outputs {
     emitted: u64,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct TopicOutputs {
     /// Index of the next output of the current record in this topic.
     index: u32,
@@ -27,7 +27,7 @@ struct TopicOutputs {
     partitions: Vec<PartitionOutputs>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct PartitionOutputs {
     /// Cause of the last record that the log holds of this stage.
     last: Option<LastCause>,
@@ -36,6 +36,9 @@ struct PartitionOutputs {
 
 /// Offset and index of a cause. Their order is that of everything one stage writes to one partition.
 pub(super) type LastCause = (Offset, u32);
+
+/// Topic, partition and a batch for it.
+pub(super) type Drained = (usize, usize, Batch);
 
 impl Outputs {
     /// Outputs of the records of `inbox`. `last` says per topic and partition what is there already.
@@ -54,14 +57,15 @@ impl Outputs {
         }
     }
 
-    /// Outputs that are all there already.
-    pub(super) fn discarding(inbox: &Partition, outputs: &[OutputTopic]) -> Self {
+    /// Outputs that are all there already: what is pushed goes nowhere.
+    pub fn discarding(inbox: &Partition, outputs: &[OutputTopic]) -> Self {
         let last = |output: &OutputTopic| vec![Some((Offset::MAX, u32::MAX)); output.partitions as usize];
         Self::new(inbox, outputs.iter().map(last).collect())
     }
 
-    /// The record at `offset` comes next.
-    pub(super) fn begin(&mut self, offset: Offset) {
+    /// What is pushed from here on follows from the record at `offset`. A core is told so before; only who writes
+    /// beside the fold says it itself.
+    pub fn begin(&mut self, offset: Offset) {
         self.cause.offset = offset;
         for topic in &mut self.topics {
             topic.index = 0;
@@ -150,7 +154,7 @@ impl Outputs {
     }
 
     /// Takes what waits: topic, partition, batch; batches of one partition in order.
-    pub(super) fn drain(&mut self) -> impl Iterator<Item = (usize, usize, Batch)> {
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = Drained> {
         self.size = 0;
         self.topics.iter_mut().enumerate().flat_map(|(topic, outputs)| {
             outputs.partitions.iter_mut().enumerate().flat_map(move |(partition, outputs)| {

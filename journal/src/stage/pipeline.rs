@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 
 use futures_util::FutureExt;
+use tokio::sync::oneshot;
 
-use super::outputs::Outputs;
+use super::outputs::Drained;
 use crate::error::LogError;
 use crate::log::{Ack, Appender, Offset, Partition};
 
@@ -25,8 +26,11 @@ pub(super) struct Outlet {
 /// and nothing that follows from later ones is counted yet.
 struct Mark {
     offset: Offset,
-    positions: Option<Positions>,
+    reply: oneshot::Sender<Marked>,
 }
+
+/// The offset that positions were asked for, and they.
+pub(super) type Marked = (Offset, Positions);
 
 /// Output partitions and where the next record of each goes.
 pub(super) type Positions = Vec<(Partition, Offset)>;
@@ -77,22 +81,24 @@ impl Outlet {
 
     /// The output partitions and where the next record of each goes, as far as is known to be durable.
     pub(super) fn positions(&self) -> Positions {
-        positions(&self.partitions)
+        let partitions = self.partitions.iter().flatten();
+        partitions.map(|partition| (partition.name.clone(), partition.position)).collect()
     }
 
     /// Asks for the positions as of `offset`, the end of what was handed over last.
-    pub(super) fn mark(&mut self, offset: Offset) {
-        let positions = (self.durable >= offset).then(|| positions(&self.partitions));
-        self.mark = Some(Mark { offset, positions });
+    pub(super) fn mark(&mut self, offset: Offset, reply: oneshot::Sender<Marked>) {
+        self.mark = Some(Mark { offset, reply });
+        self.answer_mark();
     }
 
-    /// The positions asked for, once they are known.
-    pub(super) fn take_marked(&mut self) -> Option<(Offset, Positions)> {
-        let Mark { offset, positions } = self.mark.take_if(|mark| mark.positions.is_some())?;
-        Some((offset, positions?))
+    fn answer_mark(&mut self) {
+        if let Some(Mark { offset, reply }) = self.mark.take_if(|mark| mark.offset <= self.durable) {
+            // The stage may have ended.
+            let _ = reply.send((offset, self.positions()));
+        }
     }
 
-    /// Reads whose outputs are on their way.
+    /// Hand-overs that are not yet acknowledged.
     pub(super) fn outstanding(&self) -> usize {
         self.outstanding.len()
     }
@@ -102,9 +108,10 @@ impl Outlet {
         self.outstanding.len() < self.outstanding_max && self.size < SIZE_MAX
     }
 
-    /// Hands over what waits in `outputs`, which follows from records before `next`. Waits for room.
-    pub(super) async fn hand_over(&mut self, outputs: &mut Outputs, next: Offset) -> Result<(), LogError> {
-        let size = outputs.size();
+    /// Hands batches over; everything that follows from records before `next` is with them or was handed over before.
+    /// Waits for room.
+    pub(super) async fn hand_over(&mut self, batches: Vec<Drained>, next: Offset) -> Result<(), LogError> {
+        let size = batches.iter().map(|(_, _, batch)| batch.size()).sum();
         if size > 0 {
             while !self.has_room() {
                 self.oldest().await?;
@@ -112,7 +119,7 @@ impl Outlet {
         }
         let mut entry = Entry { next, size, waiting: Vec::new() };
         let mut refused = None;
-        for (topic, partition, batch) in outputs.drain() {
+        for (topic, partition, batch) in batches {
             let len = batch.len() as u64;
             match self.partitions[topic][partition].appender.append(batch).await {
                 Ok(ack) => entry.waiting.push(Waiting { topic, partition, len, ack }),
@@ -160,12 +167,7 @@ impl Outlet {
         self.durable = entry.next;
         self.size -= entry.size;
         self.outstanding.pop_front();
-        if let Some(mark) = &mut self.mark
-            && mark.positions.is_none()
-            && mark.offset <= self.durable
-        {
-            mark.positions = Some(positions(&self.partitions));
-        }
+        self.answer_mark();
         Ok(())
     }
 
@@ -186,8 +188,4 @@ impl Outlet {
         }
         first.map_or(Ok(()), Err)
     }
-}
-
-fn positions(partitions: &[Vec<OutletPartition>]) -> Positions {
-    partitions.iter().flatten().map(|partition| (partition.name.clone(), partition.position)).collect()
 }

@@ -9,11 +9,13 @@ use tokio_util::sync::CancellationToken;
 use super::background::Background;
 use super::meters::Meters;
 use super::outputs::Outputs;
-use super::pipeline::{Outlet, Positions};
+use super::pipeline::{Marked, Outlet, Positions};
 use super::recover::{Recovered, Recovery};
 use super::replica::{Mark, Replica};
+use super::writer::{Handed, OutputWriter, Progress};
 use super::{
     Core, Hooks, Phase, Snapshot, SnapshotBy, SnapshotError, SnapshotStore, StageConfig, StageError, StageStatus,
+    Unwritten,
 };
 use crate::batch::Record;
 use crate::error::LogError;
@@ -98,16 +100,20 @@ impl<C: Core, H: Hooks<C>> Stage<C, H> {
         let Recovered { core, snapshot, position, end, partitions, last } = recovery.run().await?;
         let log_error = |error| StageError::Log { stage: Arc::clone(&self.config.name), error };
         let reader = self.log.reader(&self.config.inbox, position, Visibility::Durable).await.map_err(log_error)?;
-        let background = Background::start().map_err(|error| StageError::Snapshot {
-            stage: Arc::clone(&self.config.name),
-            error: SnapshotError::Io { path: self.config.snapshots.directory.clone(), error },
-        })?;
+        let thread_error = |error| StageError::Thread { stage: Arc::clone(&self.config.name), error };
+        let background = Background::start().map_err(thread_error)?;
         let outlet = Outlet::new(partitions, self.config.outstanding_max, position);
+        let positions = outlet.positions();
+        let outputs = Outputs::new(&self.config.inbox, last);
+        let (log, emitted) = (Arc::clone(&self.log), self.meters.outputs.clone());
+        let writer = OutputWriter::start(log, &self.config.name, outlet, outputs.clone(), emitted);
         let mut running = Running {
-            outputs: Outputs::new(&self.config.inbox, last),
+            outputs,
             reader,
-            outlet,
+            writer: writer.map_err(thread_error)?,
+            positions,
             position,
+            handed: position,
             end,
             phase: Phase::CatchingUp,
             told_durable: position,
@@ -150,14 +156,24 @@ async fn finished<C>(writing: &mut Option<oneshot::Receiver<Written<C>>>) -> Wri
     written
 }
 
+/// Waits until a snapshot that was decided upon may be stored; cancel safe.
+async fn storable(pending: &mut Option<Pending>) -> Option<(Marked, Pending)> {
+    let marked = (&mut pending.as_mut().expect("callers look first").marked).await;
+    Some((marked.ok()?, pending.take()?))
+}
+
 /// A stage between two records.
 struct Running<'a, C, H> {
     core: C,
     outputs: Outputs,
     reader: Box<dyn LogReader>,
-    outlet: Outlet,
+    writer: OutputWriter,
+    /// Where outputs go while none is on its way: before the first and after the last.
+    positions: Positions,
     /// Next record to be applied.
     position: Offset,
+    /// What follows from records before this was handed over.
+    handed: Offset,
     end: Offset,
     phase: Phase,
     told_durable: Offset,
@@ -184,6 +200,8 @@ struct Snapshots<C> {
 }
 
 struct Pending {
+    /// Comes once what follows from earlier records is durable.
+    marked: oneshot::Receiver<Marked>,
     state_hash: u64,
     /// The state, where the core made the snapshot itself.
     state: Option<Vec<u8>>,
@@ -200,13 +218,9 @@ impl<C: Core, H: Hooks<C>> Running<'_, C, H> {
     async fn run(&mut self, stop: &CancellationToken) -> Result<(), StageError> {
         let result = self.fold(stop).await;
         // Whatever happened: nothing of this run may reach the log once the next one has read back.
-        let drained = self.outlet.drain().await.map_err(|error| self.log_error(error));
-        let result = match (result, drained) {
-            (Ok(()), drained) => drained,
-            // Something failed because something else had: that is the reason.
-            (Err(StageError::Log { error: LogError::AppenderFailed(_), .. }), Err(reason)) => Err(reason),
-            (error, _) => error,
-        };
+        let (positions, finished_outputs) = self.writer.finish().await;
+        self.positions = positions;
+        let result = result.and(finished_outputs.map_err(|error| self.log_error(error)));
         if self.snapshots.writing.is_some() {
             let written = finished(&mut self.snapshots.writing).await;
             self.written(written).ok();
@@ -217,26 +231,36 @@ impl<C: Core, H: Hooks<C>> Running<'_, C, H> {
         Ok(())
     }
 
+    /// Ends when it is told to, or when outputs cannot be written, for which their writer has the reason.
     async fn fold(&mut self, stop: &CancellationToken) -> Result<(), StageError> {
-        let mut records: Vec<Record> = Vec::new();
+        let (mut records, mut progress) = (Vec::new(), self.writer.watch());
         self.arrived();
         loop {
-            self.outlet.collect().map_err(|error| self.log_error(error))?;
-            self.tell_durable();
-            self.store_pending();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
                 written = finished(&mut self.snapshots.writing), if self.snapshots.writing.is_some() => {
                     self.written(written)?;
                 }
-                result = self.reader.read(&mut records), if self.outlet.has_room() => {
-                    result.map_err(|error| self.log_error(error))?;
-                    self.apply(&records).await?;
-                    records.clear();
+                storable = storable(&mut self.snapshots.pending), if self.snapshots.pending.is_some() => {
+                    let Some((marked, pending)) = storable else { return Ok(()) };
+                    self.store(marked, pending);
                 }
-                result = self.outlet.oldest(), if self.outlet.outstanding() > 0 => {
+                progressed = progress.changed() => {
+                    if progressed.is_err() {
+                        return Ok(());
+                    }
+                    self.tell_durable();
+                }
+                result = async {
+                    self.writer.room().await;
+                    self.reader.read(&mut records).await
+                } => {
                     result.map_err(|error| self.log_error(error))?;
+                    if !self.apply(&records).await? {
+                        return Ok(());
+                    }
+                    records.clear();
                 }
             }
         }
@@ -246,7 +270,8 @@ impl<C: Core, H: Hooks<C>> Running<'_, C, H> {
         StageError::Log { stage: Arc::clone(&self.config.name), error }
     }
 
-    async fn apply(&mut self, records: &[Record]) -> Result<(), StageError> {
+    /// Whether outputs can still be written.
+    async fn apply(&mut self, records: &[Record]) -> Result<bool, StageError> {
         let mut expected = 0;
         for (at, record) in records.iter().enumerate() {
             while expected < records.len().min(at + EXPECTED) {
@@ -261,24 +286,33 @@ impl<C: Core, H: Hooks<C>> Running<'_, C, H> {
             self.outputs.begin(record.offset);
             self.core.apply(record, &mut self.outputs);
             self.position += 1;
-            if self.outputs.is_full() {
-                self.hand_over().await?;
+            let full = self.outputs.is_full();
+            let unwritten = self.core.take_unwritten(full);
+            if (full || unwritten.is_some()) && !self.hand_over(unwritten).await {
+                return Ok(false);
             }
         }
-        self.hand_over().await?;
+        if self.handed < self.position {
+            let unwritten = self.core.take_unwritten(true);
+            if !self.hand_over(unwritten).await {
+                return Ok(false);
+            }
+        }
         self.meters.records.increment(records.len() as u64);
         self.meters.outputs.increment(self.outputs.take_emitted());
         self.meters.position.set(self.position as f64);
-        self.meters.outstanding.set(self.outlet.outstanding() as f64);
+        self.meters.outstanding.set(self.writer.progress().outstanding as f64);
         self.arrived();
-        self.consider_snapshot();
-        Ok(())
+        self.consider_snapshot().await;
+        Ok(true)
     }
 
-    async fn hand_over(&mut self) -> Result<(), StageError> {
+    /// Whether outputs can still be written.
+    async fn hand_over(&mut self, unwritten: Option<Box<dyn Unwritten>>) -> bool {
         self.hooks.applied(&mut self.core, self.position, self.phase);
-        let handed = self.outlet.hand_over(&mut self.outputs, self.position).await;
-        handed.map_err(|error| StageError::Log { stage: Arc::clone(&self.config.name), error })
+        let from = std::mem::replace(&mut self.handed, self.position);
+        let written = self.outputs.drain().collect();
+        self.writer.hand_over(Handed { from, next: self.position, written, unwritten }).await
     }
 
     /// Says where the stage is.
@@ -294,7 +328,7 @@ impl<C: Core, H: Hooks<C>> Running<'_, C, H> {
             }
         }
         let (phase, position, end_at_start) = (self.phase, self.position, self.end);
-        let (durable, outstanding) = (self.outlet.durable(), self.outlet.outstanding());
+        let Progress { durable, outstanding } = self.writer.progress();
         self.status.send_modify(|status| {
             let (oldest_snapshot, failure) = (status.oldest_snapshot, status.failure.take());
             *status = StageStatus { phase, position, end_at_start, durable, oldest_snapshot, outstanding, failure };
@@ -302,10 +336,10 @@ impl<C: Core, H: Hooks<C>> Running<'_, C, H> {
     }
 
     fn tell_durable(&mut self) {
-        if self.outlet.durable() > self.told_durable {
-            self.told_durable = self.outlet.durable();
-            self.hooks.durable(self.told_durable);
-            let (durable, outstanding) = (self.told_durable, self.outlet.outstanding());
+        let Progress { durable, outstanding } = self.writer.progress();
+        if durable > self.told_durable {
+            self.told_durable = durable;
+            self.hooks.durable(durable);
             self.status.send_modify(|status| {
                 status.durable = durable;
                 status.outstanding = outstanding;
@@ -328,6 +362,7 @@ impl<C: Core, H: Hooks<C>> Running<'_, C, H> {
         }
         if self.config.snapshots.by == SnapshotBy::Replica {
             let mut replica = make();
+            replica.only_follow();
             if let Some(from) = &from {
                 let path = self.store.path(from.offset);
                 let refused = |reason| SnapshotError::Refused { path, reason };
@@ -343,7 +378,7 @@ impl<C: Core, H: Hooks<C>> Running<'_, C, H> {
     fn snapshot_now(&self) -> Snapshot {
         let mut state = Vec::new();
         self.core.snapshot(&mut state);
-        self.snapshot_of(self.position, self.outlet.positions(), self.core.state_hash(), state)
+        self.snapshot_of(self.position, self.positions.clone(), self.core.state_hash(), state)
     }
 
     fn snapshot_of(&self, offset: Offset, positions: Positions, state_hash: u64, state: Vec<u8>) -> Snapshot {
@@ -359,7 +394,7 @@ impl<C: Core, H: Hooks<C>> Running<'_, C, H> {
     }
 
     /// Decides on a snapshot of the state as it is now, when one is due.
-    fn consider_snapshot(&mut self) {
+    async fn consider_snapshot(&mut self) {
         let snapshots = &mut self.snapshots;
         let busy = snapshots.pending.is_some() || snapshots.writing.is_some();
         if busy || snapshots.newest == Some(self.position) || Instant::now() < snapshots.due {
@@ -370,14 +405,12 @@ impl<C: Core, H: Hooks<C>> Running<'_, C, H> {
             self.core.snapshot(&mut state);
             state
         });
-        snapshots.pending = Some(Pending { state_hash: self.core.state_hash(), state });
-        self.outlet.mark(self.position);
+        let marked = self.writer.mark(self.position).await;
+        snapshots.pending = Some(Pending { marked, state_hash: self.core.state_hash(), state });
     }
 
-    /// Has the pending snapshot written once everything that follows from earlier records is durable.
-    fn store_pending(&mut self) {
-        let Some((offset, positions)) = self.outlet.take_marked() else { return };
-        let Some(Pending { state_hash, state }) = self.snapshots.pending.take() else { return };
+    /// Has a snapshot written, now that everything that follows from earlier records is durable.
+    fn store(&mut self, (offset, positions): Marked, Pending { state_hash, state, .. }: Pending) {
         let begun = Instant::now();
         let (store, config, log) = (self.store.clone(), Arc::clone(self.config), Arc::clone(self.log));
         self.snapshots.writing = Some(if let Some(state) = state {

@@ -30,7 +30,7 @@ pub struct StageStatus {
     pub durable: Offset,
     /// Oldest snapshot kept; the inbox must not be trimmed beyond it. None while there is no snapshot.
     pub oldest_snapshot: Option<Offset>,
-    /// Reads whose outputs are not yet acknowledged.
+    /// Hand-overs to the log that are not yet acknowledged.
     pub outstanding: usize,
     /// Why it failed last.
     pub failure: Option<String>,

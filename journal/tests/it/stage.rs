@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::stage_harness::{
-    Fault, FaultyLog, INBOX, OUTPUTS, Sums, SumsCore, config, expected, feed, input, open, read_all, written,
+    Fault, FaultyLog, INBOX, OUTPUTS, SumsCore, config, expected, feed, input, open, read_all, written,
 };
 
 /// As soon as the last one is written.
@@ -32,7 +32,7 @@ fn inputs(count: usize, random: &mut fastrand::Rng) -> Vec<Vec<u8>> {
 }
 
 fn stage(log: &Arc<dyn Log>, config: &StageConfig, logic_version: u32) -> Stage<SumsCore, ()> {
-    let core = move || SumsCore { sums: Sums::default(), logic_version };
+    let core = move || SumsCore::new(logic_version);
     Stage::new(Arc::clone(log), config.clone(), core, ()).unwrap()
 }
 
@@ -305,7 +305,7 @@ async fn hooks_hear_of_catching_up_and_of_what_is_durable() {
     feed(&*log, &inbox(), &inputs(300, &mut random), &mut random).await;
     let (durable, phases) = (Arc::default(), Arc::default());
     let hooks = Seen { applied: 0, durable: Arc::clone(&durable), phases: Arc::clone(&phases) };
-    let core = || SumsCore { sums: Sums::default(), logic_version: 1 };
+    let core = || SumsCore::new(1);
     let stage = Stage::new(Arc::clone(&log), config, core, hooks).unwrap();
     let (stop, mut status) = (CancellationToken::new(), stage.status());
     let running = tokio::spawn(supervise(stage, stop.clone()));

@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use journal::embedded::{EmbeddedConfig, EmbeddedLog, SyncPolicy};
 use journal::stage::{
-    Core, OutputTopic, Outputs, RestoreError, SnapshotBy, SnapshotConfig, StageConfig, WithoutSnapshot,
+    Core, OutputTopic, Outputs, RestoreError, SnapshotBy, SnapshotConfig, StageConfig, Unwritten, WithoutSnapshot,
 };
 use journal::{
     Ack, Appender, Batch, Bounds, Log, LogError, LogReader, Offset, Partition, Priority, Record, Retention, TopicSpec,
@@ -59,9 +59,36 @@ fn cause_of(value: &[u8]) -> Option<Cause> {
     Some(Cause { topic: topic::name(INBOX), partition: 0, offset, index })
 }
 
+/// Pushes what goes to the first topic, and leaves what goes to the second to be written later.
 pub(crate) struct SumsCore {
     pub(crate) sums: Sums,
     pub(crate) logic_version: u32,
+    kept: Vec<Kept>,
+}
+
+/// Offset of a record, and key and sum of its outputs.
+type Kept = (Offset, Vec<([u8; 1], u64)>);
+
+/// Records of which a core keeps outputs, at most.
+const KEPT_MAX: usize = 5;
+
+impl SumsCore {
+    pub(crate) fn new(logic_version: u32) -> Self {
+        Self { sums: Sums::default(), logic_version, kept: Vec::new() }
+    }
+}
+
+struct Later(std::vec::IntoIter<Kept>);
+
+impl Unwritten for Later {
+    fn write_next(&mut self, outputs: &mut Outputs) -> Option<Offset> {
+        let (offset, sums) = self.0.next()?;
+        outputs.begin(offset);
+        for (key, sum) in sums {
+            outputs.push(1, &key, |cause, out| content(cause, sum, out));
+        }
+        Some(offset + 1)
+    }
 }
 
 impl Core for SumsCore {
@@ -70,9 +97,21 @@ impl Core for SumsCore {
     }
 
     fn apply(&mut self, record: &Record, outputs: &mut Outputs) {
+        let mut kept = Vec::new();
         for (topic, key, sum) in self.sums.step(&record.value) {
-            outputs.push(topic, &key, |cause, out| content(cause, sum, out));
+            match topic {
+                0 => outputs.push(topic, &key, |cause, out| content(cause, sum, out)),
+                _ => kept.push((key, sum)),
+            }
         }
+        self.kept.push((record.offset, kept));
+    }
+
+    fn take_unwritten(&mut self, all: bool) -> Option<Box<dyn Unwritten>> {
+        if self.kept.is_empty() || !all && self.kept.len() < KEPT_MAX {
+            return None;
+        }
+        Some(Box::new(Later(std::mem::take(&mut self.kept).into_iter())))
     }
 
     fn snapshot(&self, out: &mut Vec<u8>) {

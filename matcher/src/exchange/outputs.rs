@@ -14,6 +14,7 @@ use model::{Cause, Side, UnixNanos, topic};
 
 use super::report::{Detail, Match, Report};
 use super::units::Catalog;
+use crate::book::prefetch;
 
 /// A change or snapshot of one book; its levels are `levels[start..end]` of the outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +35,9 @@ pub(super) struct LevelRow {
     pub(super) lots: u64,
     pub(super) sell: bool,
 }
+
+/// Rows of a kind that a buffer keeps room for when it is trimmed.
+const KEPT_ROWS: usize = 256;
 
 /// The outputs of one command, per topic, in order. A record's place in its topic is the index of its cause.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -102,6 +106,35 @@ impl Outputs {
         self.levels.clear();
         self.entries.clear();
         self.instruments.clear();
+    }
+
+    /// Forgets everything, and gives memory back that few commands need, so that many buffers can be kept.
+    pub fn trim(&mut self) {
+        let most = [
+            self.reports.capacity(),
+            self.details.capacity(),
+            self.matches.capacity(),
+            self.book.capacity(),
+            self.levels.capacity(),
+            self.entries.capacity(),
+            self.instruments.capacity(),
+        ];
+        if most.into_iter().any(|capacity| capacity > KEPT_ROWS) {
+            *self = Self { catalog: Arc::clone(&self.catalog), ..Self::default() };
+        }
+        self.clear();
+    }
+
+    /// Asks the processor to fetch the first rows of each kind, which another core may have made.
+    pub(crate) fn prefetch(&self) {
+        prefetch::read(&self.reports, 0);
+        prefetch::read_at(&self.reports, 0, 64);
+        prefetch::read(&self.book, 0);
+        prefetch::read(&self.levels, 0);
+        prefetch::read(&self.entries, 0);
+        prefetch::read_at(&self.entries, 0, 64);
+        prefetch::read_at(&self.entries, 0, 128);
+        prefetch::read(&self.matches, 0);
     }
 
     /// Keeps what few executions say; its place.

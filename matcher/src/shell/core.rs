@@ -4,13 +4,14 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use journal::Record;
-use journal::stage::{Core, Outputs as StageOutputs, RestoreError};
+use journal::stage::{Core, Outputs as StageOutputs, RestoreError, Unwritten};
 use model::exchange::Command;
 use model::{Cause, CodecError, topic};
 
 use super::answers::{Key, Waiters, answer, key_of};
 use super::gateway::{Answer, GatewayError};
-use crate::exchange::{Applied, Exchange, LOGIC_VERSION, OutputKey, OutputTopic, Outputs};
+use super::unwritten::Keeper;
+use crate::exchange::{Applied, Exchange, LOGIC_VERSION, OutputTopic, Outputs};
 
 /// Place of `dead-letters` in the stage's configuration, after the exchange's own topics.
 const DEAD_LETTERS: usize = OutputTopic::ALL.len();
@@ -29,13 +30,14 @@ pub(super) fn lock(exchange: &Mutex<Exchange>) -> MutexGuard<'_, Exchange> {
 pub(super) struct ShellCore {
     exchange: Shared,
     partition: u32,
-    outputs: Outputs,
+    keeper: Keeper,
     /// Changes with every command, by what came of it: two replicas that differ show it at the first one.
     chain: u64,
     /// Commands that come next, by their offsets.
     ahead: VecDeque<(u64, Result<Command, CodecError>)>,
     // What follows is for the hooks and no state.
-    waiters: Arc<Waiters>,
+    /// None where another core serves: answers would never be taken.
+    waiters: Option<Arc<Waiters>>,
     answers: Vec<(Key, Result<Answer, GatewayError>)>,
     applied: u64,
     undecodable: u64,
@@ -57,10 +59,10 @@ impl ShellCore {
         Self {
             exchange: Arc::new(Mutex::new(Exchange::new(seed))),
             partition,
-            outputs: Outputs::default(),
+            keeper: Keeper::default(),
             chain: 0,
             ahead: VecDeque::new(),
-            waiters,
+            waiters: Some(waiters),
             answers: Vec::new(),
             applied: 0,
             undecodable: 0,
@@ -80,10 +82,10 @@ impl ShellCore {
         (self.applied, self.undecodable)
     }
 
-    fn keep_answer(&mut self, command: &Command, offset: u64, applied: Applied) {
+    fn keep_answer(&mut self, command: &Command, made: &Outputs, applied: Applied) {
         let Some(key) = key_of(&command.origin) else { return };
         let answer = match applied {
-            Applied::Done => Ok(answer(offset, self.outputs.executions_of(command.account))),
+            Applied::Done => Ok(answer(made.offset, made.executions_of(command.account))),
             Applied::Skipped => Err(GatewayError::Superseded),
         };
         self.answers.push((key, answer));
@@ -100,7 +102,7 @@ impl ShellCore {
         }
     }
 
-    fn apply_command(&mut self, offset: u64, command: &Command) -> Applied {
+    fn apply_command(&mut self, offset: u64, command: &Command, made: &mut Outputs) -> Applied {
         let mut exchange = lock(&self.exchange);
         for (stage, ahead) in Exchange::PREFETCH.into_iter().enumerate() {
             // The command itself was taken out of the queue.
@@ -108,14 +110,15 @@ impl ShellCore {
                 exchange.prefetch(stage, next);
             }
         }
-        exchange.apply(offset, command, &mut self.outputs)
+        exchange.apply(offset, command, made)
     }
 
     fn refuse(&mut self, record: &Record, error: &CodecError, outputs: &mut StageOutputs) {
         self.undecodable += 1;
-        self.outputs.clear();
-        self.outputs.offset = record.offset;
-        self.chain = self.outputs.chain(self.chain ^ record.value.len() as u64);
+        let mut nothing = self.keeper.buffer();
+        nothing.offset = record.offset;
+        self.chain = nothing.chain(self.chain ^ record.value.len() as u64);
+        self.keeper.put_back(nothing);
         let source = format!("{}/{}", topic::ORDERS, self.partition);
         outputs.push(DEAD_LETTERS, source.as_bytes(), |cause, out| {
             let kept = &record.value[..record.value.len().min(KEPT_BYTES_MAX)];
@@ -138,6 +141,10 @@ impl Core for ShellCore {
         LOGIC_VERSION
     }
 
+    fn only_follow(&mut self) {
+        self.waiters = None;
+    }
+
     fn expect(&mut self, record: &Record) {
         self.ahead.push_back((record.offset, Command::decode(&record.value)));
     }
@@ -147,25 +154,23 @@ impl Core for ShellCore {
             Ok(command) => command,
             Err(error) => return self.refuse(record, &error, outputs),
         };
-        let applied = self.apply_command(record.offset, &command);
+        let mut made = self.keeper.buffer();
+        let applied = self.apply_command(record.offset, &command, &mut made);
         self.applied += 1;
-        self.chain = self.outputs.chain(self.chain);
-        if self.waiters.any() {
-            self.keep_answer(&command, record.offset, applied);
+        self.chain = made.chain(self.chain);
+        if self.waiters.as_ref().is_some_and(|waiters| waiters.any()) {
+            self.keep_answer(&command, &made, applied);
         }
-        let mut account = [0u8; 10];
-        for (place, topic) in OutputTopic::ALL.into_iter().enumerate() {
-            if outputs.has_all(place) {
-                continue;
-            }
-            for index in 0..self.outputs.len(topic) {
-                let key = match self.outputs.key(topic, index) {
-                    OutputKey::Account(id) => decimal(id.0, &mut account),
-                    OutputKey::Instrument(name) => name.as_bytes(),
-                };
-                outputs.push(place, key, |_, out| self.outputs.write(topic, index, self.partition, out));
-            }
+        let written = self.waiters.is_none() || (0..OutputTopic::ALL.len()).all(|place| outputs.has_all(place));
+        if written || made.is_empty() {
+            self.keeper.put_back(made);
+        } else {
+            self.keeper.keep(made);
         }
+    }
+
+    fn take_unwritten(&mut self, all: bool) -> Option<Box<dyn Unwritten>> {
+        self.keeper.take(all, self.partition)
     }
 
     fn snapshot(&self, out: &mut Vec<u8>) {
@@ -187,15 +192,40 @@ impl Core for ShellCore {
     }
 }
 
-/// An account's number as decimal digits, without allocation.
-fn decimal(mut value: u32, buffer: &mut [u8; 10]) -> &[u8] {
-    let mut at = buffer.len();
-    loop {
-        at -= 1;
-        buffer[at] = b'0' + (value % 10) as u8;
-        value /= 10;
-        if value == 0 {
-            return &buffer[at..];
+#[cfg(test)]
+mod tests {
+    use journal::Partition;
+    use model::exchange::{AccountId, CommandBody};
+    use model::{Origin, Role, UnixNanos};
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    /// Nobody asks one that follows: what it kept would stay for ever.
+    #[test]
+    fn only_the_core_that_serves_keeps_answers() {
+        let role = "api".parse::<Role>().expect("a role");
+        let waiters = Arc::new(Waiters::default());
+        waiters.add(std::iter::once(((role, 0, 0), oneshot::channel().0)));
+        let topics = OutputTopic::ALL.map(|topic| super::super::stage_topic(topic.name(), 1));
+        let mut outputs = StageOutputs::discarding(&Partition::new(topic::ORDERS, 0), &topics);
+        for (follows, answers) in [(false, 2), (true, 0)] {
+            let mut core = ShellCore::new(7, 0, Arc::clone(&waiters));
+            if follows {
+                core.only_follow();
+            }
+            for offset in 0..2 {
+                let (origin, at) = (Origin::Root { role, epoch: 0, sequence: offset }, UnixNanos(1));
+                let body = CommandBody::Clock;
+                let command = Command { origin, ts: at, account: AccountId::HOUSE, request: None, sent_at: at, body };
+                let mut value = vec![];
+                command.encode(&mut value);
+                let record = Record { offset, key: Default::default(), value: value.into() };
+                outputs.begin(offset);
+                core.apply(&record, &mut outputs);
+            }
+            assert_eq!(core.answers().len(), answers, "follows: {follows}");
+            assert_eq!(core.counts(), (2, 0));
         }
     }
 }

@@ -9,6 +9,7 @@ mod clock;
 mod core;
 mod gateway;
 mod hooks;
+mod unwritten;
 mod writer;
 
 use std::path::PathBuf;
