@@ -160,7 +160,7 @@ fn run(standing: &[NewOrder], commands: &[Command], ahead: bool) -> Run {
     let start = cpu_ns();
     for (at, command) in commands.iter().enumerate() {
         if ahead {
-            for (stage, ahead) in [16, 10, 6, 3].into_iter().enumerate() {
+            for (stage, ahead) in [14, 9, 4].into_iter().enumerate() {
                 let next = &commands[(at + ahead).min(commands.len() - 1)].order;
                 book.prefetch(stage as u32, next.id, next.side, next.ticks);
             }
