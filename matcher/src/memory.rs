@@ -69,7 +69,7 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for LargePages<A> {
 
     #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        // Not by `alloc`: fresh memory is zero without being touched.
+        // Not by `alloc`: fresh memory is zero without being touched, which mimalloc knows.
         // SAFETY: the caller keeps to the contract of `alloc_zeroed`; a greater alignment is still a valid layout.
         let at = unsafe { self.0.alloc_zeroed(placed(layout)) };
         if is_table(layout) && !at.is_null() {
@@ -83,7 +83,7 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for LargePages<A> {
         if is_table(layout) {
             advise(at, layout.size(), false);
         }
-        // SAFETY: `at` came from `alloc` or `realloc` below with this layout.
+        // SAFETY: `at` came from one of the others with this layout.
         unsafe { self.0.dealloc(at, placed(layout)) };
     }
 

@@ -36,7 +36,7 @@ pub const CLOCK_EVERY: Duration = Duration::from_millis(100);
 pub const SNAPSHOT_EVERY: Duration = Duration::from_secs(30);
 /// Snapshots kept of each partition.
 const SNAPSHOTS_KEPT: usize = 3;
-/// Reads whose outputs may wait for their sync at a time.
+/// Hand-overs of outputs that may wait for their sync at a time.
 const OUTSTANDING_MAX: usize = 64;
 
 /// How the aggregation runs.

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!            ┌────────────── newest usable snapshot, then the tail
-//! inbox ──▶ core ──▶ outputs of a read, one batch per output partition ──▶ acknowledgements ──▶ snapshot
+//! inbox ──▶ core ──▶ outputs, by batches for each output partition ──▶ acknowledgements ──▶ snapshot
 //!           (fold)   (a thread beside it writes them and keeps account)
 //! ```
 //! State is a fold of the inbox, so the same inbox gives the same bytes. On start the stage loads the newest

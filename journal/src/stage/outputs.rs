@@ -63,8 +63,8 @@ impl Outputs {
         Self::new(inbox, outputs.iter().map(last).collect())
     }
 
-    /// What is pushed from here on follows from the record at `offset`. A core is told so before; only who writes
-    /// beside the fold says it itself.
+    /// What is pushed from here on follows from the record at `offset`. The stage calls it before [`super::Core::apply`]; only
+    /// an [`super::Unwritten`] calls it itself.
     pub fn begin(&mut self, offset: Offset) {
         self.cause.offset = offset;
         for topic in &mut self.topics {

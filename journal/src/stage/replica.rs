@@ -84,6 +84,7 @@ impl<C: Core> Replica<C> {
                 self.core.apply(record, &mut self.outputs);
                 self.position = record.offset + 1;
             }
+            drop(self.core.take_unwritten(true));
         }
         Ok(())
     }

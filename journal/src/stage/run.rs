@@ -168,7 +168,7 @@ struct Running<'a, C, H> {
     outputs: Outputs,
     reader: Box<dyn LogReader>,
     writer: OutputWriter,
-    /// Where outputs go while none is on its way: before the first and after the last.
+    /// Where the next outputs go: as of the start, and once all are durable as of the end.
     positions: Positions,
     /// Next record to be applied.
     position: Offset,

@@ -247,7 +247,11 @@ impl SnapshotStore {
         loop {
             let (process, count) = (process::id(), CREATED.fetch_add(1, Ordering::Relaxed));
             let path = self.directory.join(format!("{offset:020}.{process}-{count}.{UNFINISHED}"));
-            let file = File::create(&path)?;
+            let file = match File::create_new(&path) {
+                // By a process of the same number, such as the first one of another container.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
+                created => created?,
+            };
             // Where a file system knows no locks, a snapshot that is being written is taken for one that was left.
             let _ = file.lock();
             // Before it was locked, it looked like one that was left.

@@ -3,13 +3,14 @@
 
 use std::io;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use metrics::Counter;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 
 use super::Unwritten;
 use super::outputs::{Drained, Outputs};
@@ -46,10 +47,11 @@ pub(super) struct Progress {
     pub(super) outstanding: usize,
 }
 
-/// The thread, as the fold knows it. Without it the thread ends at once.
+/// The thread, as the fold knows it. Dropping it ends the thread and waits for that: what is not handed to the log by
+/// then never is.
 pub(super) struct OutputWriter {
-    /// Goes first: what waits is not written when the stage is dropped.
-    _alive: DropGuard,
+    thread: Option<JoinHandle<()>>,
+    stop: CancellationToken,
     jobs: Option<mpsc::Sender<Job>>,
     progress: watch::Receiver<Progress>,
     ended: oneshot::Receiver<(Positions, Result<(), LogError>)>,
@@ -70,18 +72,26 @@ impl OutputWriter {
         let progress = Progress { durable: outlet.durable(), outstanding: outlet.outstanding() };
         let ((jobs, waiting), (told, progress)) = (mpsc::channel(WAITING_MAX), watch::channel(progress));
         let (end, ended) = oneshot::channel();
-        let (alive, runtime) = (CancellationToken::new(), Handle::current());
+        let (stop, runtime) = (CancellationToken::new(), Handle::current());
         let (reached, earliest) = (outlet.durable(), Instant::now());
-        let mut half = Half { outlet, outputs, jobs: waiting, told, emitted, reached, earliest };
-        let token = alive.clone();
-        std::thread::Builder::new().name(format!("{stage} outputs")).spawn(move || {
-            if let Some(result) = runtime.block_on(token.run_until_cancelled(half.run())) {
+        let stopped = stop.clone();
+        let mut half = Half { outlet, outputs, jobs: waiting, told, emitted, reached, earliest, stopped };
+        let token = stop.clone();
+        let thread = std::thread::Builder::new().name(format!("{stage} outputs")).spawn(move || {
+            let result = runtime.block_on(async {
+                tokio::select! {
+                    biased;
+                    () = token.cancelled() => None,
+                    result = half.run() => Some(result),
+                }
+            });
+            if let Some(result) = result {
                 // Nobody asks any more when the stage is gone.
                 let _ = end.send((half.outlet.positions(), result));
             }
             drop(log);
         })?;
-        Ok(Self { _alive: alive.drop_guard(), jobs: Some(jobs), progress, ended })
+        Ok(Self { thread: Some(thread), stop, jobs: Some(jobs), progress, ended })
     }
 
     /// Waits until something can be handed over without waiting; also when nothing can any more. Cancel safe.
@@ -127,6 +137,18 @@ impl OutputWriter {
     }
 }
 
+impl Drop for OutputWriter {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        self.jobs = None;
+        // It ends once it has to wait, or before its next job.
+        if let Some(thread) = self.thread.take() {
+            // A panic of it was told by `finish`, or has no one to be told to.
+            let _ = thread.join();
+        }
+    }
+}
+
 struct Half {
     outlet: Outlet,
     outputs: Outputs,
@@ -137,6 +159,7 @@ struct Half {
     reached: Offset,
     /// Before this, what was written waits for more.
     earliest: Instant,
+    stopped: CancellationToken,
 }
 
 impl Half {
@@ -171,6 +194,9 @@ impl Half {
     async fn take(&mut self, job: Job) -> Result<(), LogError> {
         let mut job = Some(job);
         while let Some(this) = job {
+            if self.stopped.is_cancelled() {
+                std::future::pending::<()>().await;
+            }
             match this {
                 Job::Write(handed) => self.write(handed).await?,
                 Job::Mark(offset, reply) => {
@@ -220,7 +246,10 @@ impl Half {
         }
         let written = self.outputs.drain().collect();
         self.emitted.increment(self.outputs.take_emitted());
-        self.outlet.hand_over(written, self.reached).await
+        self.outlet.hand_over(written, self.reached).await?;
+        self.outlet.collect()?;
+        self.tell();
+        Ok(())
     }
 
     fn tell(&self) {

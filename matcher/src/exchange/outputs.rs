@@ -37,7 +37,7 @@ pub(super) struct LevelRow {
 }
 
 /// Rows of a kind that a buffer keeps room for when it is trimmed.
-const KEPT_ROWS: usize = 256;
+const KEPT_ROWS: usize = 32;
 
 /// The outputs of one command, per topic, in order. A record's place in its topic is the index of its cause.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

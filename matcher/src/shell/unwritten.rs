@@ -51,7 +51,9 @@ impl Keeper {
             return None;
         }
         self.records = 0;
-        let kept = std::mem::replace(&mut self.kept, Vec::with_capacity(COMMANDS));
+        // The next piece is likely to be as long.
+        let next = Vec::with_capacity(self.kept.len());
+        let kept = std::mem::replace(&mut self.kept, next);
         Some(Box::new(Piece { kept, next: 0, partition, pool: Arc::clone(&self.pool) }))
     }
 }
