@@ -177,9 +177,8 @@ impl<F: DiskFile> Syncer<F> {
                 std::mem::swap(&mut state.dirty, &mut dirty);
             }
             drop(state);
-            let bytes: u64 =
-                dirty.iter().map(|part| part.to.saturating_sub(part.segment.durable.load(Ordering::Relaxed))).sum();
-            if this.policy == SyncPolicy::EveryBatch && bytes > GATHER_BYTES {
+            let bytes = |part: &Dirty<F>| part.to.saturating_sub(part.segment.durable.load(Ordering::Relaxed));
+            if this.policy == SyncPolicy::EveryBatch && dirty.iter().map(bytes).sum::<u64>() > GATHER_BYTES {
                 earliest = Instant::now() + GATHER_TIME;
             }
             sync_round(shared, &mut dirty, &mut pending);

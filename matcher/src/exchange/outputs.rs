@@ -110,19 +110,14 @@ impl Outputs {
 
     /// Forgets everything, and gives memory back that few commands need, so that many buffers can be kept.
     pub fn trim(&mut self) {
-        let most = [
-            self.reports.capacity(),
-            self.details.capacity(),
-            self.matches.capacity(),
-            self.book.capacity(),
-            self.levels.capacity(),
-            self.entries.capacity(),
-            self.instruments.capacity(),
-        ];
-        if most.into_iter().any(|capacity| capacity > KEPT_ROWS) {
-            *self = Self { catalog: Arc::clone(&self.catalog), ..Self::default() };
-        }
         self.clear();
+        self.reports.shrink_to(KEPT_ROWS);
+        self.details.shrink_to(KEPT_ROWS);
+        self.matches.shrink_to(KEPT_ROWS);
+        self.book.shrink_to(KEPT_ROWS);
+        self.levels.shrink_to(KEPT_ROWS);
+        self.entries.shrink_to(KEPT_ROWS);
+        self.instruments.shrink_to(KEPT_ROWS);
     }
 
     /// Asks the processor to fetch the first rows of each kind, which another core may have made.
