@@ -395,10 +395,12 @@ impl Lake {
         }
     }
 
-    /// Whether the commit with this id is among the newest ones that are known.
-    pub(crate) async fn knows_commit(&self, table: Table, id: &str) -> bool {
-        let state = self.slots[table as usize].state.lock().await;
-        state.as_ref().is_some_and(|state| state.commits.values().any(|known| known == id))
+    /// Whether the commit with this id is in a snapshot, among the newest ones there. Somebody may have looked further
+    /// meanwhile: what came after the snapshot does not count.
+    pub(crate) async fn has_commit(&self, snapshot: &Snapshot, id: &str) -> bool {
+        let Some(version) = snapshot.version else { return false };
+        let state = self.slots[snapshot.table as usize].state.lock().await;
+        state.as_ref().is_some_and(|state| state.commits.range(..=version).any(|(_, known)| known == id))
     }
 
     /// Add actions of the files at these paths, as they stand in the log, for the removal of each.

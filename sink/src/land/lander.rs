@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::files::Files;
 use super::hold::Hold;
 use super::letters::Letters;
-use super::rules::{Backoff, Open, Start, Verdict, resolve, start};
+use super::rules::{Backoff, Moved, Open, Start, Verdict, moved, resolve, start};
 use super::source::{self, Read};
 use super::status::{Phase, TableStatus};
 use super::{SinkConfig, SinkError};
@@ -357,8 +357,17 @@ impl Lander {
     /// Commits the actions at whatever version is free; the version they got.
     async fn commit(&mut self, actions: &[Action]) -> Result<u64, SinkError> {
         let id = actions.first().and_then(|action| action.commit_info.as_ref()?.txn_id.clone()).unwrap_or_default();
-        let mut version = self.lake.known(self.table).borrow().version.map_or(0, |version| version + 1);
         let mut backoff = Backoff::new();
+        // Only the version after one at which our positions are as we left them may be ours. Others in this process
+        // look at the table too, so what is known may be past a rival's commit; after a look that failed, behind ours.
+        let mut snapshot = Arc::clone(&self.lake.known(self.table).borrow());
+        if moved(&self.left_at, snapshot.positions(self.incarnation)).is_some() {
+            snapshot = self.look(&mut backoff).await?;
+            if let Some(moved) = moved(&self.left_at, snapshot.positions(self.incarnation)) {
+                return Err(self.fenced(moved));
+            }
+        }
+        let mut version = snapshot.version.map_or(0, |version| version + 1);
         loop {
             match self.lake.commit(self.table, version, actions).await {
                 Ok(Committed::Yes) => return Ok(version),
@@ -366,23 +375,29 @@ impl Lander {
                 Err(error) => self.wait(error, &mut backoff).await?,
             }
             // Whatever went wrong, the table itself says what became of it.
-            let snapshot = loop {
-                match self.lake.snapshot(self.table).await {
-                    Ok(snapshot) => break snapshot,
-                    Err(error) => self.wait(error, &mut backoff).await?,
-                }
-            };
+            let snapshot = self.look(&mut backoff).await?;
             let now = snapshot.version.unwrap_or(0);
-            let ours = self.lake.knows_commit(self.table, &id).await;
-            match resolve(now, ours, &self.left_at, snapshot.positions(self.incarnation)) {
+            let ours = self.lake.has_commit(&snapshot, &id).await;
+            match resolve(now, ours, &self.left_at, &self.reached, snapshot.positions(self.incarnation)) {
                 Verdict::Ours => return Ok(now),
                 Verdict::Again(next) => version = next,
-                Verdict::Fenced { partition, expected, found } => {
-                    let (table, topic) = (self.table, self.table.topic());
-                    return Err(SinkError::Fenced { table, topic, partition, expected, found });
-                }
+                Verdict::Fenced(moved) => return Err(self.fenced(moved)),
             }
         }
+    }
+
+    /// The table as it is now, however long it takes.
+    async fn look(&mut self, backoff: &mut Backoff) -> Result<Arc<Snapshot>, SinkError> {
+        loop {
+            match self.lake.snapshot(self.table).await {
+                Ok(snapshot) => return Ok(snapshot),
+                Err(error) => self.wait(error, backoff).await?,
+            }
+        }
+    }
+
+    fn fenced(&self, Moved { partition, expected, found }: Moved) -> SinkError {
+        SinkError::Fenced { table: self.table, topic: self.table.topic(), partition, expected, found }
     }
 
     /// After a commit: the log may forget what has landed.

@@ -47,6 +47,25 @@ impl Roll {
     }
 }
 
+/// A position is another than we left: somebody else writes this log's rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Moved {
+    /// Source partition.
+    pub(crate) partition: u32,
+    /// Where we left it.
+    pub(crate) expected: u64,
+    /// Where it is now.
+    pub(crate) found: u64,
+}
+
+/// The first of our partitions that is not where we left it.
+pub(crate) fn moved(left_at: &BTreeMap<u32, u64>, now: &BTreeMap<u32, Position>) -> Option<Moved> {
+    left_at.iter().find_map(|(partition, expected)| {
+        let found = now.get(partition).map_or(0, |position| position.next);
+        (found != *expected).then_some(Moved { partition: *partition, expected: *expected, found })
+    })
+}
+
 /// What a commit that did not clearly succeed comes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -55,33 +74,26 @@ pub(crate) enum Verdict {
     /// Somebody committed something that leaves our positions as they were, a compaction for instance: try again
     /// at this version.
     Again(u64),
-    /// Our positions have moved without us: somebody else writes this log's rows.
-    Fenced {
-        /// Source partition.
-        partition: u32,
-        /// Where we left it.
-        expected: u64,
-        /// Where it is now.
-        found: u64,
-    },
+    /// Our positions have moved without us, whether or not the commit is in: what followed it is another's.
+    Fenced(Moved),
 }
 
 /// Judges a commit by the table as it is now: its version, whether it has our commit, and how far our partitions
-/// have landed in it, against where we left them.
+/// have landed in it, against where we left them and where the commit puts them.
 pub(crate) fn resolve(
     version: u64,
     has_our_commit: bool,
     left_at: &BTreeMap<u32, u64>,
+    reached: &BTreeMap<u32, u64>,
     now: &BTreeMap<u32, Position>,
 ) -> Verdict {
-    if has_our_commit {
-        return Verdict::Ours;
+    if !has_our_commit {
+        return moved(left_at, now).map_or(Verdict::Again(version + 1), Verdict::Fenced);
     }
-    let moved = left_at.iter().find_map(|(partition, expected)| {
-        let found = now.get(partition).map_or(0, |position| position.next);
-        (found != *expected).then_some(Verdict::Fenced { partition: *partition, expected: *expected, found })
-    });
-    moved.unwrap_or(Verdict::Again(version + 1))
+    // A rival that began right after our commit may have gone on from there before we looked.
+    let mut landed = left_at.clone();
+    landed.extend(reached);
+    moved(&landed, now).map_or(Verdict::Ours, Verdict::Fenced)
 }
 
 /// How a partition of the log stands to what has landed of it.
@@ -157,16 +169,19 @@ mod tests {
 
     #[test]
     fn a_lost_answer_an_interleaved_commit_and_a_rival_are_told_apart() {
-        let left = BTreeMap::from([(0, 100), (1, 0)]);
-        assert_eq!(resolve(7, true, &left, &landed(150)), Verdict::Ours);
-        assert_eq!(resolve(7, false, &left, &landed(100)), Verdict::Again(8));
-        let rival = Verdict::Fenced { partition: 0, expected: 100, found: 150 };
-        assert_eq!(resolve(7, false, &left, &landed(150)), rival);
-        let undone = Verdict::Fenced { partition: 0, expected: 100, found: 0 };
-        assert_eq!(resolve(7, false, &left, &BTreeMap::new()), undone, "a restored older table");
+        let (left, reached) = (BTreeMap::from([(0, 100), (1, 0)]), BTreeMap::from([(0, 150)]));
+        let judge = |ours, now: &BTreeMap<u32, Position>| resolve(7, ours, &left, &reached, now);
+        let fenced = |partition, expected, found| Verdict::Fenced(Moved { partition, expected, found });
+        assert_eq!(judge(true, &landed(150)), Verdict::Ours);
+        assert_eq!(judge(false, &landed(100)), Verdict::Again(8));
+        assert_eq!(judge(false, &landed(150)), fenced(0, 100, 150));
+        assert_eq!(judge(false, &BTreeMap::new()), fenced(0, 100, 0), "a restored older table");
+        assert_eq!(judge(true, &landed(190)), fenced(0, 150, 190), "ours is in, and a rival's after it");
         let mut both = landed(100);
         both.insert(1, Position { next: 5, ..Position::default() });
-        assert_eq!(resolve(7, false, &left, &both), Verdict::Fenced { partition: 1, expected: 0, found: 5 });
+        assert_eq!(judge(false, &both), fenced(1, 0, 5));
+        both.insert(0, Position { next: 150, ..Position::default() });
+        assert_eq!(judge(true, &both), fenced(1, 0, 5), "a rival's in another partition");
     }
 
     #[test]

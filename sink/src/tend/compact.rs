@@ -176,7 +176,7 @@ async fn commit(lake: &Lake, table: Table, job: &Job, adds: Vec<Add>) -> Result<
     let id = uuid_text();
     for _ in 0..COMMIT_ATTEMPTS {
         let snapshot = lake.snapshot(table).await?;
-        if lake.knows_commit(table, &id).await {
+        if lake.has_commit(&snapshot, &id).await {
             return Ok(true);
         }
         let paths = lake.log_paths(table).await;
@@ -201,8 +201,8 @@ async fn commit(lake: &Lake, table: Table, job: &Job, adds: Vec<Add>) -> Result<
         }
     }
     // A last look: the final attempt's answer may have been lost.
-    lake.snapshot(table).await?;
-    if lake.knows_commit(table, &id).await {
+    let snapshot = lake.snapshot(table).await?;
+    if lake.has_commit(&snapshot, &id).await {
         return Ok(true);
     }
     Err(parquet(table.name(), &format!("no version was free in {COMMIT_ATTEMPTS} attempts")))

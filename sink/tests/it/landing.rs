@@ -183,3 +183,24 @@ async fn an_altered_table_stops_alone_and_goes_on_when_it_is_put_back() {
         assert_once(&again, table, (0..800).map(|offset| (0, offset))).await;
     }
 }
+
+/// Others in a process look at the tables too. What they have seen of a rival's commit must not pass for our own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rival_whose_commit_others_have_seen_is_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = log_with_topics(&folder.path().join("log")).await;
+    let (ours, theirs) = (open_lake(folder.path()).await, open_lake(folder.path()).await);
+    let mut random = fastrand::Rng::with_seed(22);
+    // It rolls at the first record after the rival has landed all that it holds open.
+    let sink = Sink::start(Arc::clone(&log), ours.clone(), config(&[Table::Trades], 501), Default::default()).unwrap();
+    append(&*log, "trades", 0, (0..500).map(|n| trade(&mut random, 0, n))).await;
+    let mut status = sink.statuses()[0].clone();
+    status.wait_for(|status| status.read.get(&0) == Some(&500)).await.unwrap();
+    land_all(&log, &theirs, config(&[Table::Trades], 100)).await;
+    assert_eq!(ours.snapshot(Table::Trades).await.unwrap().rows(), 500, "somebody looks");
+    append(&*log, "trades", 0, std::iter::once(trade(&mut random, 0, 500))).await;
+    let ended = sink.join().await;
+    assert!(matches!(ended, Err(SinkError::Fenced { partition: 0, expected: 0, found: 500, .. })), "{ended:?}");
+    land_all(&log, &theirs, config(&[Table::Trades], 100)).await;
+    assert_once(&ours, Table::Trades, (0..501).map(|offset| (0, offset))).await;
+}
