@@ -42,6 +42,9 @@ pub struct SourceReport {
     pub ticks: u64,
     /// Gaps told.
     pub gaps: u64,
+    /// Silences told. A feed that answers its new subscription lives again within milliseconds: who looks now and
+    /// then sees a silence here and not in `feeds`.
+    pub silences: u64,
     /// Connections made after the first ones.
     pub reconnects: u64,
     /// Inputs refused.
@@ -73,6 +76,7 @@ pub(crate) struct SourceStatus {
     pub(crate) frames: AtomicU64,
     pub(crate) ticks: AtomicU64,
     pub(crate) gaps: AtomicU64,
+    pub(crate) silences: AtomicU64,
     pub(crate) reconnects: AtomicU64,
     pub(crate) dead_letters: Arc<AtomicU64>,
     pub(crate) last_frame: AtomicI64,
@@ -98,6 +102,7 @@ impl SourceStatus {
             frames: AtomicU64::new(0),
             ticks: AtomicU64::new(0),
             gaps: AtomicU64::new(0),
+            silences: AtomicU64::new(0),
             reconnects: AtomicU64::new(0),
             dead_letters: Arc::new(AtomicU64::new(0)),
             last_frame: AtomicI64::new(0),
@@ -114,6 +119,9 @@ impl SourceStatus {
             self.gaps.fetch_add(1, Ordering::Relaxed);
         } else {
             slow.feeds.insert((instrument, channel), (phase, now));
+        }
+        if phase == FeedPhase::Silent {
+            self.silences.fetch_add(1, Ordering::Relaxed);
         }
         slow.feeds.values().filter(|(phase, _)| *phase == FeedPhase::Silent).count()
     }
@@ -144,6 +152,7 @@ impl SourceStatus {
             frames: load(&self.frames),
             ticks: load(&self.ticks),
             gaps: load(&self.gaps),
+            silences: load(&self.silences),
             reconnects: load(&self.reconnects),
             dead_letters: load(&self.dead_letters),
             last_frame: UnixNanos(self.last_frame.load(Ordering::Relaxed)),

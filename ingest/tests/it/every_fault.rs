@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use ingest::connector::Budget;
 use ingest::{IngestConfig, QuotesFrom, SourceReport};
 use model::{Channel, FeedPhase, TickBody, TickFlags};
 use sim::{Fault, Handle, Malformed, Truth, VenueKind};
@@ -45,6 +46,9 @@ async fn seven() -> Bench {
         source.backoff_max = Duration::from_secs(1);
         source.rules.connection_idle_max = Duration::from_secs(2);
         source.rules.quotes_idle_max = Some(Duration::from_secs(3));
+        // More faults in a minute than a venue lets anybody connect again; the rules have tests of their own.
+        source.rules.connects = Budget { count: 1_000, per: Duration::from_secs(1) };
+        source.rules.requests = source.rules.connects;
         source
     });
     let config = IngestConfig { dead_letters_per_second: 1_000_000, ..IngestConfig::new(sources.collect()) };
@@ -140,9 +144,7 @@ async fn connections(bench: &Bench) {
     }
     bench.through("an announced stop", |_| Fault::Shutdown, reconnected).await;
     bench.through("silence", |_| silence(None), reconnected).await;
-    let silent = |now: &SourceReport, before: &SourceReport| {
-        now.feeds.iter().any(|feed| feed.phase == FeedPhase::Silent) || reconnected(now, before)
-    };
+    let silent = |now: &SourceReport, before: &SourceReport| now.silences > before.silences || reconnected(now, before);
     bench.through("silent quotes", |wire| silence(Some(wire.quotes)), silent).await;
     bench.through("an oversize frame", |_| Fault::Oversize { bytes: 20 << 20 }, reconnected).await;
     bench.return_through("refused connections", |_| Fault::Refuse).await;
