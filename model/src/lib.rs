@@ -3,6 +3,7 @@
 
 mod candle;
 mod codec;
+pub mod digits;
 pub mod exchange;
 mod instrument;
 mod interval;

@@ -3,10 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, BooleanBuilder, Decimal128Builder, Int32Builder, Int64Builder, StringBuilder, TimestampMicrosecondBuilder,
-};
-use arrow::datatypes::{DataType, Field, TimeUnit};
+use arrow::array::{ArrayRef, ArrowPrimitiveType, BooleanBuilder, NullBufferBuilder, PrimitiveArray, StringBuilder};
+use arrow::datatypes::{DataType, Decimal128Type, Field, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType};
 use model::{Notional, Price, Quantity, UnixNanos, Volume};
 
 /// Key of a column's explanation in its field's metadata.
@@ -26,6 +24,67 @@ pub(super) trait Column: Default {
     fn finish(&mut self) -> ArrayRef;
 }
 
+/// What a column of numbers is filled with: a plain vector, which is quicker than Arrow's own builder and, filled again
+/// and again, takes at once the room that it needed last.
+#[derive(Debug)]
+struct Numbers<T: ArrowPrimitiveType> {
+    values: Vec<T::Native>,
+    /// From the first row without a value on.
+    nulls: Option<NullBufferBuilder>,
+    kind: DataType,
+    /// Values of the last array.
+    room: usize,
+}
+
+impl<T: ArrowPrimitiveType> Numbers<T> {
+    fn new(kind: DataType) -> Self {
+        Self { values: Vec::new(), nulls: None, kind, room: 0 }
+    }
+
+    #[inline(always)]
+    fn push(&mut self, value: T::Native) {
+        if self.values.len() == self.values.capacity() {
+            self.grow();
+        }
+        self.values.push(value);
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        self.values.reserve(self.room.saturating_sub(self.values.len()).max(1));
+    }
+
+    #[inline(always)]
+    fn append_value(&mut self, value: T::Native) {
+        self.push(value);
+        if let Some(nulls) = &mut self.nulls {
+            nulls.append_non_null();
+        }
+    }
+
+    fn append_null(&mut self) {
+        let before = self.values.len();
+        self.push(T::Native::default());
+        let nulls = self.nulls.get_or_insert_with(|| {
+            let mut nulls = NullBufferBuilder::new(before + 1);
+            nulls.append_n_non_nulls(before);
+            nulls
+        });
+        nulls.append_null();
+    }
+
+    fn finish(&mut self) -> PrimitiveArray<T> {
+        self.room = self.values.len();
+        let mut values = std::mem::take(&mut self.values);
+        // Rows that are kept keep no more than they are.
+        if values.len() < values.capacity() / 2 {
+            values.shrink_to_fit();
+        }
+        let nulls = self.nulls.take().and_then(|mut nulls| nulls.finish());
+        PrimitiveArray::new(values.into(), nulls).with_data_type(self.kind.clone())
+    }
+}
+
 /// A column of which each row has one value or none.
 macro_rules! column {
     ($(#[$doc:meta])* $name:ident($builder:ty = $make:expr), $kind:expr, $value:ty, |$from:ident| $raw:expr) => {
@@ -42,11 +101,13 @@ macro_rules! column {
         #[allow(dead_code, reason = "not every table uses both")]
         impl $name {
             /// A row's value.
+            #[inline]
             pub(super) fn put(&mut self, $from: $value) {
                 self.0.append_value($raw);
             }
 
             /// A row's value, or none.
+            #[inline]
             pub(super) fn maybe(&mut self, value: Option<$value>) {
                 match value {
                     Some(value) => self.put(value),
@@ -76,11 +137,11 @@ column!(
 );
 column!(
     /// A small number.
-    Int(Int32Builder = Int32Builder::new()), DataType::Int32, i32, |value| value
+    Int(Numbers<Int32Type> = Numbers::new(DataType::Int32)), DataType::Int32, i32, |value| value
 );
 column!(
     /// A number.
-    Long(Int64Builder = Int64Builder::new()), DataType::Int64, i64, |value| value
+    Long(Numbers<Int64Type> = Numbers::new(DataType::Int64)), DataType::Int64, i64, |value| value
 );
 column!(
     /// Yes or no.
@@ -88,27 +149,27 @@ column!(
 );
 column!(
     /// A point in time, the microsecond that it lies in.
-    Time(TimestampMicrosecondBuilder = TimestampMicrosecondBuilder::new().with_data_type(TIME())),
+    Time(Numbers<TimestampMicrosecondType> = Numbers::new(TIME())),
     TIME(), UnixNanos, |value| value.0.div_euclid(1_000)
 );
 column!(
     /// A price.
-    Money(Decimal128Builder = Decimal128Builder::new().with_data_type(DataType::Decimal128(18, 8))),
+    Money(Numbers<Decimal128Type> = Numbers::new(DataType::Decimal128(18, 8))),
     DataType::Decimal128(18, 8), Price, |value| i128::from(value.raw())
 );
 column!(
     /// An amount.
-    Amount(Decimal128Builder = Decimal128Builder::new().with_data_type(DataType::Decimal128(18, 8))),
+    Amount(Numbers<Decimal128Type> = Numbers::new(DataType::Decimal128(18, 8))),
     DataType::Decimal128(18, 8), Quantity, |value| i128::from(value.raw())
 );
 column!(
     /// A sum of amounts.
-    Wide(Decimal128Builder = Decimal128Builder::new().with_data_type(DataType::Decimal128(38, 8))),
+    Wide(Numbers<Decimal128Type> = Numbers::new(DataType::Decimal128(38, 8))),
     DataType::Decimal128(38, 8), Volume, |value| value.raw()
 );
 column!(
     /// A sum of products.
-    Product(Decimal128Builder = Decimal128Builder::new().with_data_type(DataType::Decimal128(38, 16))),
+    Product(Numbers<Decimal128Type> = Numbers::new(DataType::Decimal128(38, 16))),
     DataType::Decimal128(38, 16), Notional, |value| value.raw()
 );
 

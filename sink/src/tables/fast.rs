@@ -3,8 +3,10 @@
 //! A match is a hundred times more frequent than anything else in JSON, so it does not go through a general
 //! parser. Any other text, in another order or with spaces, is `None` here and read by serde.
 
+use std::sync::LazyLock;
+
 use model::exchange::{MarketTrade, Stamped};
-use model::{Cause, Instrument, Name, Price, Quantity, Side, UnixNanos};
+use model::{Cause, Instrument, Name, Price, Quantity, Side, UnixNanos, digits, topic};
 
 struct Text<'a>(&'a [u8]);
 
@@ -21,19 +23,10 @@ impl<'a> Text<'a> {
     }
 
     /// Digits up to what follows them, without a leading zero.
-    #[inline]
+    #[inline(always)]
     fn number(&mut self) -> Option<u64> {
-        let (mut value, mut len) = (0u64, 0);
-        while len < 20 {
-            let digit = self.0.get(len)?.wrapping_sub(b'0');
-            if digit > 9 {
-                break;
-            }
-            // Nineteen digits stay below 2^64; a twentieth is refused below.
-            value = value.wrapping_mul(10).wrapping_add(u64::from(digit));
-            len += 1;
-        }
-        if len == 0 || len > 19 || (len > 1 && self.0[0] == b'0') {
+        let (value, len) = digits::unsigned(self.0)?;
+        if len > 1 && self.0[0] == b'0' {
             return None;
         }
         self.0 = &self.0[len..];
@@ -49,11 +42,42 @@ impl<'a> Text<'a> {
         Some(text)
     }
 
-    fn truth(&mut self) -> Option<bool> {
-        if self.skip(b"true").is_some() {
-            return Some(true);
+    /// A decimal up to the closing quote, which is taken too, in units of 1e-8.
+    #[inline]
+    fn decimal(&mut self) -> Option<i64> {
+        if let Some((raw, len)) = digits::decimal(self.0)
+            && let Some(rest) = self.0[len..].strip_prefix(b"\"")
+        {
+            self.0 = rest;
+            return Some(raw);
         }
-        self.skip(b"false").map(|()| false)
+        Price::parse(self.quoted()?).ok().map(Price::raw)
+    }
+
+    #[inline]
+    fn side(&mut self) -> Option<Side> {
+        if self.skip(b"buy\"").is_some() {
+            return Some(Side::Buy);
+        }
+        self.skip(b"sell\"").map(|()| Side::Sell)
+    }
+
+    #[inline]
+    fn truth(&mut self) -> Option<bool> {
+        if self.skip(b"false").is_some() {
+            return Some(false);
+        }
+        self.skip(b"true").map(|()| true)
+    }
+
+    /// A topic's name up to the closing quote, which is taken too. Commands are the cause of every match.
+    #[inline]
+    fn topic(&mut self) -> Option<Name<23>> {
+        static ORDERS: LazyLock<Name<23>> = LazyLock::new(|| topic::name(topic::ORDERS));
+        if self.skip(b"orders\"").is_some() {
+            return Some(*ORDERS);
+        }
+        Name::new(self.quoted()?).ok()
     }
 }
 
@@ -65,15 +89,11 @@ pub(super) fn market_trade(bytes: &[u8]) -> Option<Stamped<MarketTrade>> {
     text.skip(b",\"trade_id\":")?;
     let trade_id = text.number()?;
     text.skip(b",\"price\":\"")?;
-    let price = Price::parse(text.quoted()?).ok()?;
+    let price = Price::from_raw(text.decimal()?)?;
     text.skip(b",\"quantity\":\"")?;
-    let quantity = Quantity::parse(text.quoted()?).ok()?;
+    let quantity = Quantity::from_raw(text.decimal()?)?;
     text.skip(b",\"taker_side\":\"")?;
-    let taker_side = match text.quoted()? {
-        b"buy" => Side::Buy,
-        b"sell" => Side::Sell,
-        _ => return None,
-    };
+    let taker_side = text.side()?;
     text.skip(b",\"maker_order\":")?;
     let maker_order = text.number()?;
     text.skip(b",\"taker_order\":")?;
@@ -83,7 +103,7 @@ pub(super) fn market_trade(bytes: &[u8]) -> Option<Stamped<MarketTrade>> {
     text.skip(b",\"busted\":")?;
     let busted = text.truth()?;
     text.skip(b",\"cause\":{\"topic\":\"")?;
-    let topic = Name::new(text.quoted()?).ok()?;
+    let topic = text.topic()?;
     text.skip(b",\"partition\":")?;
     let partition = u32::try_from(text.number()?).ok()?;
     text.skip(b",\"offset\":")?;
@@ -104,7 +124,6 @@ pub(super) fn market_trade(bytes: &[u8]) -> Option<Stamped<MarketTrade>> {
 #[cfg(test)]
 mod tests {
     use model::exchange::write_market_trade;
-    use model::topic;
 
     use super::*;
 

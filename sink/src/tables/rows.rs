@@ -50,8 +50,14 @@ impl RowError {
 }
 
 /// A number as the 64 bits with a sign that tables have.
+#[inline]
 pub(super) fn long(field: &'static str, value: u64) -> Result<i64, RowError> {
-    i64::try_from(value).map_err(|_| RowError::TooLarge { field, value: value.to_string(), max: i64::MAX.to_string() })
+    i64::try_from(value).map_err(|_| too_large(field, value.to_string(), i64::MAX.to_string()))
+}
+
+#[cold]
+fn too_large(field: &'static str, value: String, max: String) -> RowError {
+    RowError::TooLarge { field, value, max }
 }
 
 /// A sum as the 38 digits that tables have.
@@ -59,7 +65,7 @@ pub(super) fn wide(field: &'static str, value: Volume) -> Result<Volume, RowErro
     if value.raw().unsigned_abs() < WIDE_LIMIT {
         return Ok(value);
     }
-    Err(RowError::TooLarge { field, value: value.to_string(), max: "38 digits".to_owned() })
+    Err(too_large(field, value.to_string(), "38 digits".to_owned()))
 }
 
 /// Where a record stands and when it happened, as its decoder found it.
@@ -163,11 +169,8 @@ impl Rows {
     /// # Errors
     /// When the bytes are no record of the table; then no row was added.
     pub fn push(&mut self, partition: u32, offset: u64, bytes: &[u8]) -> Result<(), RowError> {
-        let number = i32::try_from(partition).map_err(|_| RowError::TooLarge {
-            field: "partition",
-            value: partition.to_string(),
-            max: i32::MAX.to_string(),
-        })?;
+        let number = i32::try_from(partition)
+            .map_err(|_| too_large("partition", partition.to_string(), i32::MAX.to_string()))?;
         let at = long("offset", offset)?;
         match self.body.read(offset, bytes, self.marks.entry(partition).or_default())? {
             Some(stamp) => {
