@@ -247,6 +247,8 @@ impl Consumer for Prices {
         for (index, record) in found.iter().enumerate() {
             if let Some(record) = record {
                 self.publish(index, record, None);
+                // Who has subscribed already waits for it.
+                self.hub.prices[index].wake();
             }
         }
         Ok(Begin { from: bounds.end, past_end: bounds.end })
