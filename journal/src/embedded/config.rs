@@ -33,6 +33,8 @@ pub struct EmbeddedConfig {
     pub segment_bytes_min: u64,
     /// Largest segment file; segments grow with the rate of writing.
     pub segment_bytes_max: u64,
+    /// Bytes written ahead of the writer at most, however high the rate; a segment file is always.
+    pub ahead_bytes_max: u64,
     /// Bytes of segments that hold records, at most, whatever the topics' own bounds say. The oldest records
     /// of every topic go first.
     pub total_bytes: Option<u64>,
@@ -50,6 +52,7 @@ impl Default for EmbeddedConfig {
             reserve_bytes: 24 << 20,
             segment_bytes_min: 8 << 20,
             segment_bytes_max: 64 << 20,
+            ahead_bytes_max: 512 << 20,
             total_bytes: Some(16 << 30),
             retention_interval: Duration::from_secs(1),
         }

@@ -22,8 +22,6 @@ const FILL_BYTES: usize = 256 << 10;
 const FILL_RATE_MIN: u64 = 32 << 20;
 /// Seconds of writing at the present rate to keep prepared.
 const AHEAD_SECONDS: u64 = 4;
-/// Bytes prepared ahead, at most, however high the rate.
-const AHEAD_BYTES_MAX: u64 = 512 << 20;
 /// How long to wait before trying a full disk again.
 const RETRY: Duration = Duration::from_millis(200);
 /// How often the rate is measured.
@@ -229,7 +227,7 @@ impl<D: Disk> Room<D> {
         }
         let size =
             (rate * 2).next_multiple_of(1 << 20).clamp(self.config.segment_bytes_min, self.config.segment_bytes_max);
-        let ahead = (rate * AHEAD_SECONDS).clamp(size, AHEAD_BYTES_MAX.max(size));
+        let ahead = (rate * AHEAD_SECONDS).clamp(size, self.config.ahead_bytes_max.max(size));
         let target = self.config.reserve_bytes + ahead;
         let ready: u64 = state.ready.iter().map(|spare| spare.capacity).sum();
         if let Some(need) = state.wanted {

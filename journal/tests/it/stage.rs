@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::Duration;
 
 use journal::stage::{
@@ -106,21 +106,23 @@ async fn failed_outputs_are_resumed_without_gap_or_double() {
         let inputs = inputs(2_000, &mut random);
         let faults = Arc::new(AtomicI64::new(random.i64(1..40)));
         let (error, incarnation) = (LogError::Broker("away".into()), inner.incarnation());
-        let faulty = FaultyLog { inner: Arc::clone(&inner), until: Arc::clone(&faults), fault, error, incarnation };
+        let failures = Arc::new(AtomicU64::new(0));
+        let (until_fault, counted) = (Arc::clone(&faults), Arc::clone(&failures));
+        let faulty =
+            FaultyLog { inner: Arc::clone(&inner), until: until_fault, failures: counted, fault, error, incarnation };
         let log: Arc<dyn Log> = Arc::new(faulty);
         let stage = stage(&log, &config, 1);
         let (stop, mut status) = (CancellationToken::new(), stage.status());
         let running = tokio::spawn(supervise(stage, stop.clone()));
-        let mut failures = 0;
         for part in inputs.chunks(400) {
             feed(&*inner, &inbox(), part, &mut random).await;
-            failures += usize::from(faults.load(std::sync::atomic::Ordering::Relaxed) <= 0);
             faults.store(random.i64(1..40), std::sync::atomic::Ordering::Relaxed);
         }
         until(&mut status, "the end", |status| status.durable >= inputs.len() as u64).await;
         stop.cancel();
         running.await.unwrap().unwrap();
         assert!(written(&*inner).await == expected(&inputs), "seed {seed}, {fault:?}: outputs differ");
+        let failures = failures.load(std::sync::atomic::Ordering::Relaxed);
         assert!(failures > 0, "seed {seed}, {fault:?}: nothing failed");
     }
 }
@@ -134,8 +136,14 @@ async fn a_failure_that_stays_stops_it() {
     feed(&*inner, &inbox(), &inputs(500, &mut random), &mut random).await;
     let (error, incarnation) = (LogError::Poisoned("sync failed".into()), inner.incarnation());
     let until = Arc::new(AtomicI64::new(2));
-    let log: Arc<dyn Log> =
-        Arc::new(FaultyLog { inner: Arc::clone(&inner), until, fault: Fault::AtAck, error, incarnation });
+    let log: Arc<dyn Log> = Arc::new(FaultyLog {
+        inner: Arc::clone(&inner),
+        until,
+        failures: Arc::default(),
+        fault: Fault::AtAck,
+        error,
+        incarnation,
+    });
     let stage = stage(&log, &config, 1);
     let status = stage.status();
     let stopped = supervise(stage, CancellationToken::new()).await;
@@ -161,7 +169,14 @@ async fn with_outputs_cut(from: &dyn Log, directory: &Path, random: &mut fastran
         feed(&*inner, &partition, &values, random).await;
     }
     let (until, error) = (Arc::new(AtomicI64::new(-1)), LogError::Closed);
-    Arc::new(FaultyLog { inner, until, fault: Fault::AtCall, error, incarnation: from.incarnation() })
+    Arc::new(FaultyLog {
+        inner,
+        until,
+        failures: Arc::default(),
+        fault: Fault::AtCall,
+        error,
+        incarnation: from.incarnation(),
+    })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

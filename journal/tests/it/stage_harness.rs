@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -244,6 +244,8 @@ pub(crate) struct FaultyLog {
     pub(crate) inner: Arc<dyn Log>,
     /// Output batches until the next fault.
     pub(crate) until: Arc<AtomicI64>,
+    /// Faults so far.
+    pub(crate) failures: Arc<AtomicU64>,
     pub(crate) fault: Fault,
     pub(crate) error: LogError,
     /// Pretends to be this log.
@@ -254,6 +256,7 @@ struct FaultyAppender {
     inner: Box<dyn Appender>,
     to: Partition,
     until: Arc<AtomicI64>,
+    failures: Arc<AtomicU64>,
     fault: Fault,
     error: LogError,
     failed: bool,
@@ -269,6 +272,7 @@ impl Appender for FaultyAppender {
             return self.inner.append(batch).await;
         }
         self.failed = true;
+        self.failures.fetch_add(1, Ordering::Relaxed);
         match self.fault {
             Fault::AtCall => return Err(self.error.clone()),
             Fault::AtAck => {}
@@ -292,8 +296,9 @@ impl Log for FaultyLog {
 
     async fn appender(&self, to: &Partition, priority: Priority) -> Result<Box<dyn Appender>, LogError> {
         let inner = self.inner.appender(to, priority).await?;
-        let (until, error) = (Arc::clone(&self.until), self.error.clone());
-        Ok(Box::new(FaultyAppender { inner, to: to.clone(), until, fault: self.fault, error, failed: false }))
+        let (until, failures) = (Arc::clone(&self.until), Arc::clone(&self.failures));
+        let (fault, error) = (self.fault, self.error.clone());
+        Ok(Box::new(FaultyAppender { inner, to: to.clone(), until, failures, fault, error, failed: false }))
     }
 
     async fn reader(&self, of: &Partition, from: Offset, sees: Visibility) -> Result<Box<dyn LogReader>, LogError> {

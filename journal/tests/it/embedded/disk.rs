@@ -39,6 +39,8 @@ pub(crate) struct Faults {
     pub bytes_max: AtomicU64,
     /// Microseconds that a sync of a file takes.
     pub sync_us: AtomicU64,
+    /// Syncs of files wait until this is over.
+    pub sync_holds: AtomicBool,
     /// Bytes that one write takes at most; 0 is no limit.
     pub write_max: AtomicU64,
     /// Syncs of files so far.
@@ -310,6 +312,9 @@ impl DiskFile for FaultFile {
         match faults.sync_us.load(Ordering::Relaxed) {
             0 => {}
             time => std::thread::sleep(Duration::from_micros(time)),
+        }
+        while faults.sync_holds.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(1));
         }
         assert!(!faults.sync_panics.load(Ordering::Relaxed), "a panic on purpose");
         if faults.sync_fails.load(Ordering::Relaxed) {

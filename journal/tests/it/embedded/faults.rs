@@ -200,7 +200,7 @@ async fn a_slow_disk_makes_larger_groups() {
     let mut appender = appender(&log, &place()).await;
     let mut written = log.reader(&place(), 0, Visibility::Written).await.unwrap();
     let mut durable = reader(&log, &place(), 0).await;
-    disk.faults().sync_us.store(200_000, Relaxed);
+    disk.faults().sync_holds.store(true, Relaxed);
     let before = disk.faults().syncs.load(Relaxed);
     let mut acks = Vec::new();
     for number in 0..100 {
@@ -211,6 +211,7 @@ async fn a_slow_disk_makes_larger_groups() {
         soon("a written record", written.read(&mut records)).await.unwrap();
     }
     assert!(durable.read(&mut Vec::new()).now_or_never().is_none(), "seen as durable before the sync");
+    disk.faults().sync_holds.store(false, Relaxed);
     let last = acks.pop().unwrap();
     assert_eq!(soon("an acknowledgement", last).await.unwrap(), 99);
     let syncs = disk.faults().syncs.load(Relaxed) - before;

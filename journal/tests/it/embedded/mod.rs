@@ -30,6 +30,8 @@ fn small() -> EmbeddedConfig {
         reserve_bytes: 0,
         segment_bytes_min: 64 << 10,
         segment_bytes_max: 64 << 10,
+        // A disk in memory is written at rates for which half a gigabyte would be prepared.
+        ahead_bytes_max: 128 << 10,
         total_bytes: None,
         cache_bytes: 64 << 10,
         retention_interval: Duration::from_millis(5),

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use journal::embedded::EmbeddedConfig;
-use journal::{Batch, Bounds, Log, LogError, Partition, Priority, Retention, TopicSpec, Visibility};
+use journal::{Batch, Bounds, Log, LogError, LogReader, Offset, Partition, Priority, Retention, TopicSpec, Visibility};
 
 use super::disk::FaultDisk;
 use super::{appender, open, small, spec};
@@ -37,23 +37,26 @@ async fn until(what: &str, log: &dyn Log, topic: &str, wanted: impl Fn(Bounds) -
     }
 }
 
+/// A reader from the oldest record on, and the end. Retention may go on meanwhile.
+async fn from_start(log: &dyn Log, place: &Partition) -> (Box<dyn LogReader>, Offset) {
+    loop {
+        let bounds = log.bounds(place).await.unwrap();
+        match log.reader(place, bounds.start, Visibility::Durable).await {
+            Ok(reader) => return (reader, bounds.end),
+            Err(error) => assert!(matches!(error, LogError::Trimmed { .. }), "{error}"),
+        }
+    }
+}
+
 /// Everything between start and end is there. Retention may overtake the reader, which begins anew then.
 async fn whole(log: &dyn Log, topic: &str) {
     let place = Partition::new(topic, 0);
-    let (mut reader, end) = loop {
-        let bounds = log.bounds(&place).await.unwrap();
-        match log.reader(&place, bounds.start, Visibility::Durable).await {
-            Ok(reader) => break (reader, bounds.end),
-            Err(error) => assert!(matches!(error, LogError::Trimmed { .. }), "{error}"),
-        }
-    };
+    let (mut reader, end) = from_start(log, &place).await;
     let mut records = Vec::new();
     while reader.position() < end {
         match reader.read(&mut records).await {
             Ok(()) => {}
-            Err(LogError::Trimmed { start, .. }) => {
-                reader = log.reader(&place, start, Visibility::Durable).await.unwrap();
-            }
+            Err(LogError::Trimmed { .. }) => reader = from_start(log, &place).await.0,
             Err(error) => panic!("{error}"),
         }
         for record in records.drain(..) {
