@@ -47,7 +47,7 @@ fn readers() -> Result<()> {
     std::fs::create_dir_all(&folder)?;
     let path = folder.display().to_string();
     shell::run("python3", &["-m", "venv", &path])?;
-    let mut install = vec!["install", "--quiet", "--disable-pip-version-check"];
+    let mut install = vec!["install", "--quiet", "--disable-pip-version-check", "--retries=10", "--timeout=60"];
     install.extend(PACKAGES);
     shell::run(&format!("{path}/bin/pip"), &install)?;
     std::fs::write(list, wanted)?;
@@ -69,8 +69,11 @@ fn programs() -> Result<()> {
         bail!("install {} with this system's package manager, then run again", packages.join(" "));
     }
     let root = shell::output("id", &["-u"])?.trim() == "0";
+    // A network that hiccups, or somebody else who installs at the moment, is waited for.
+    let patient = ["apt-get", "-o", "Acquire::Retries=5", "-o", "DPkg::Lock::Timeout=300"];
     let apt = |args: &[&str]| {
-        if root { shell::run("apt-get", args) } else { shell::run("sudo", &[&["apt-get"], args].concat()) }
+        let command = [&patient[..], args].concat();
+        if root { shell::run(command[0], &command[1..]) } else { shell::run("sudo", &command) }
     };
     apt(&["update", "-qq"])?;
     let mut install = vec!["install", "-y", "-qq", "--no-install-recommends"];

@@ -41,7 +41,7 @@ impl RedisServer {
             .spawn()
             .context("redis-server cannot be started: `cargo xtask setup` installs it")?;
         self.child = Some(child);
-        for _ in 0..500 {
+        for _ in 0..3_000 {
             if self.connection().await.is_ok() {
                 return Ok(());
             }
@@ -68,7 +68,12 @@ impl RedisServer {
 
     /// A connection of the test's own, that has answered once.
     pub(crate) async fn connection(&self) -> anyhow::Result<redis::aio::MultiplexedConnection> {
-        let mut connection = redis::Client::open(self.url())?.get_multiplexed_async_connection().await?;
+        // Patient: the machine may be busy.
+        let patience = Some(Duration::from_secs(30));
+        let config =
+            redis::AsyncConnectionConfig::new().set_connection_timeout(patience).set_response_timeout(patience);
+        let client = redis::Client::open(self.url())?;
+        let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
         redis::cmd("PING").exec_async(&mut connection).await?;
         Ok(connection)
     }

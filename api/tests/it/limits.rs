@@ -56,11 +56,7 @@ async fn addresses_that_cannot_be_used_are_one_clear_error() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn heads_and_bodies_are_bounded() {
     let store = Arc::new(Store::new().await);
-    let harness = Harness::with(store, |config| {
-        config.limits.header_timeout = Duration::from_millis(300);
-        config.limits.body_bytes_max = 1_000;
-    })
-    .await;
+    let harness = Harness::with(store, |config| config.limits.body_bytes_max = 1_000).await;
     let host = format!("host: {}\r\n", harness.address);
     let long = format!("GET /prices HTTP/1.1\r\n{host}x: {}\r\n\r\n", "y".repeat(20_000));
     assert!(raw(&harness, long.as_bytes()).await.starts_with("HTTP/1.1 431"));
@@ -71,12 +67,14 @@ async fn heads_and_bodies_are_bounded() {
     assert!(raw(&harness, many.as_bytes()).await.starts_with("HTTP/1.1 431"));
     assert!(raw(&harness, b"GET / HTTP/9\r\n\r\n").await.starts_with("HTTP/1.1 400"));
     assert!(raw(&harness, &[0x16, 3, 1, 2, 0, 1, 0]).await.starts_with("HTTP/1.1 400"));
+    let body = harness.client.post(harness.url("/refresh/BTC")).body(vec![0u8; 1_001]).send().await.unwrap();
+    crate::support::Answer::of(body).await.is_error(413, "body_too_large", &["1001 bytes", "at most 1000"]);
     // Half a head, and then nothing.
+    let store = Arc::new(Store::new().await);
+    let harness = Harness::with(store, |config| config.limits.header_timeout = Duration::from_millis(300)).await;
     let start = Instant::now();
     raw(&harness, b"GET /prices HTTP/1.1\r\nho").await;
     assert!(start.elapsed() >= Duration::from_millis(290));
-    let body = harness.client.post(harness.url("/refresh/BTC")).body(vec![0u8; 1_001]).send().await.unwrap();
-    crate::support::Answer::of(body).await.is_error(413, "body_too_large", &["1001 bytes", "at most 1000"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -43,11 +43,20 @@ fn answer_refreshes(store: &Arc<Store>) -> tokio::task::JoinHandle<()> {
     })
 }
 
+/// A server that follows the prices: those that answer a refresh are never taken for what was there before.
+async fn reading() -> Harness {
+    let harness = Harness::start().await;
+    for asset in ["BTC", "ETH"] {
+        harness.store.price(&price(&format!("{asset}-USDT"), 1, "500")).await;
+        harness.get_until(&format!("/prices/{asset}"), |answer| answer.status == 200).await;
+    }
+    harness
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refresh_is_answered_once_the_new_price_is_out() {
-    let harness = Harness::start().await;
+    let harness = reading().await;
     let answering = answer_refreshes(&harness.store);
-    harness.publish(&price("BTC-USDT", 1, "500")).await;
     let answer = harness.post("/refresh/btc").await;
     assert_eq!((answer.status, answer.json()), (200, json!({"message": "Price for BTCUSDT refreshed"})));
     let shown = harness.get("/prices/BTC").await.json();
@@ -57,7 +66,7 @@ async fn a_refresh_is_answered_once_the_new_price_is_out() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_asset_is_refreshed_at_most_once_a_second_and_does_not_hold_up_others() {
-    let harness = Harness::start().await;
+    let harness = reading().await;
     let answering = answer_refreshes(&harness.store);
     let start = Instant::now();
     assert_eq!(harness.post("/refresh/BTC").await.status, 200);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::program::{PATIENCE, Place, Running, call};
+use crate::program::{PATIENCE, Place, Running, call, free_port};
 
 const TRADER: &str = "a-trader-with-a-long-key";
 const OPERATOR: &str = "the-operators-longer-key";
@@ -31,7 +31,7 @@ fn up(place: &Place) -> Running {
 
 fn fund(running: &Running) {
     let body = json!({"client_order_id": "fund", "asset": "USDT", "amount": "1000000", "account": 7});
-    let (status, text) = running.call(OPERATOR, "POST", "/deposits", &body.to_string()).expect("it answers");
+    let (status, text) = running.wait_for_call(OPERATOR, "POST", "/deposits", &body.to_string());
     assert_eq!(status, 201, "{text}");
 }
 
@@ -85,7 +85,7 @@ fn one_order_however_often_it_is_sent() {
     }
     assert!(kills >= 5, "{kills} kills");
     let running = up(&place);
-    let (status, last) = running.call(TRADER, "POST", "/orders", &body).expect("it answers");
+    let (status, last) = running.wait_for_call(TRADER, "POST", "/orders", &body);
     assert_eq!(status, 201, "{last}");
     let last: Value = serde_json::from_str(&last).unwrap();
     assert_eq!(last["repeated"], true);
@@ -104,9 +104,10 @@ fn a_deadline_that_passes_while_nobody_runs_takes_effect_at_the_start() {
     let place = Place::new(EXCHANGE);
     let running = up(&place);
     fund(&running);
-    let (status, text) = running.call(TRADER, "POST", "/orders", &order("left", &now())).unwrap();
+    let (status, text) = running.wait_for_call(TRADER, "POST", "/orders", &order("left", &now()));
     assert_eq!(status, 201, "{text}");
-    let (status, text) = running.call(TRADER, "POST", "/orders/cancel-all-after", "{\"timeout_ms\":1500}").unwrap();
+    let deadline = "{\"timeout_ms\":1500}";
+    let (status, text) = running.wait_for_call(TRADER, "POST", "/orders/cancel-all-after", deadline);
     assert_eq!(status, 200, "{text}");
     running.kill();
     std::thread::sleep(Duration::from_millis(1_600));
@@ -116,8 +117,14 @@ fn a_deadline_that_passes_while_nobody_runs_takes_effect_at_the_start() {
         assert!(begun.elapsed() < PATIENCE, "the order stays");
         std::thread::sleep(Duration::from_millis(20));
     }
-    let (_, text) = running.call(TRADER, "GET", "/orders/client:left", "").unwrap();
-    assert!(text.contains("\"reason\":\"DEAD_MAN\""), "{text}");
+    loop {
+        let (_, text) = running.wait_for_call(TRADER, "GET", "/orders/client:left", "");
+        if text.contains("\"reason\":\"DEAD_MAN\"") {
+            break;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{text}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// A `redis-server` of the test's own; killed when dropped.
@@ -135,7 +142,7 @@ impl Drop for Redis {
 
 impl Redis {
     fn start(dir: &std::path::Path) -> Self {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let child = std::process::Command::new("redis-server")
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"])
             .arg(dir)
@@ -181,13 +188,13 @@ fn books_stand_in_redis_and_follow_every_change() {
         }
     };
     wait_for(&json!([]));
-    let (status, text) = running.call(TRADER, "POST", "/orders", &order("one", &now())).unwrap();
+    let (status, text) = running.wait_for_call(TRADER, "POST", "/orders", &order("one", &now()));
     assert_eq!(status, 201, "{text}");
     let book = wait_for(&json!([["99", "0.1"]]));
     assert_eq!((&book["instrument"], &book["snapshot"]), (&json!("BTC-USDT"), &json!(true)));
     // Longer than it would stay by itself.
     std::thread::sleep(Duration::from_millis(2_500));
-    assert_eq!(redis.get("book:BTC-USDT").map(|book| book["bids"].clone()), Some(json!([["99", "0.1"]])));
-    running.call(TRADER, "DELETE", "/orders", "").unwrap();
+    wait_for(&json!([["99", "0.1"]]));
+    running.wait_for_call(TRADER, "DELETE", "/orders", "");
     wait_for(&json!([]));
 }

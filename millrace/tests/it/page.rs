@@ -51,11 +51,11 @@ async fn prices_appear_move_and_are_explained_in_the_browser() {
         assert!(venues.to_string().contains(venue), "{venue} is not in {venues}");
     }
     let stream = "document.getElementById('stream-text').textContent";
-    let live = browser.value(stream).await;
+    browser.until(stream, |now| now == "live").await;
     running.kill();
-    browser.until(stream, |now| *now != live).await;
+    browser.until(stream, |now| now != "live").await;
     let running = place.up();
-    browser.until(stream, |now| *now == live).await;
+    browser.until(stream, |now| now == "live").await;
     let before = browser.value(CARDS).await;
     browser.until(CARDS, |now| *now != before).await;
     browser.close().await;

@@ -4,10 +4,11 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// Longest wait for anything; generous, since the machine may be busy.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
 
 const EMBEDDED: &str = "{ type: embedded, sync: every_batch }";
 pub(crate) const INSTRUMENTS: [&str; 4] = ["BTC-USDT", "ETH-USDT", "USDT-USD", "SOL-USDT"];
@@ -24,8 +25,17 @@ pub(crate) struct Running {
     pub(crate) base: String,
 }
 
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+/// A port for a program that is started later, and perhaps again and again. Below those that the system gives out by
+/// itself, so that nobody else draws it meanwhile, and never the same one twice.
+pub(crate) fn free_port() -> u16 {
+    static DRAWN: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let at = std::process::id() * 100 + DRAWN.fetch_add(1, Ordering::Relaxed);
+        let port = 20_000 + (at % 12_000) as u16;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 impl Place {

@@ -12,7 +12,6 @@ use journal::{Batch, Log, Partition, Priority, Retention, TopicSpec, Visibility}
 use model::exchange::{MarketTrade, write_market_trade};
 use model::{Cause, Price, Quantity, Side, UnixNanos, topic};
 use queries::live::{Begin, LiveTables};
-use queries::{Engine, Limits};
 use sink::lake::{Lake, Place};
 use sink::land::{Roll, Sink, SinkConfig};
 use sink::tables::{Mark, Marks, Rows, Table};
@@ -119,7 +118,7 @@ async fn answers_are_the_logs_own_while_records_land_and_are_compacted() {
         all.extend(trades);
     }
     let expected = expected(&all);
-    let engine = Engine::new(Limits { parallelism: 2, ..Limits::default() }).unwrap();
+    let engine = crate::support::engine();
     engine.register_lake(&lake).unwrap();
     let tables = Arc::new(LiveTables::new(Some(lake.clone()), Some(log.incarnation()), 64 << 20));
     for table in Table::all() {
@@ -154,6 +153,11 @@ async fn answers_are_the_logs_own_while_records_land_and_are_compacted() {
         "SELECT symbol, count(*), sum(quantity), max(price) FROM trades WHERE \"offset\" < {COMPARED} GROUP BY symbol ORDER BY symbol"
     );
     let (begun, mut rounds, mut more) = (Instant::now(), 0, COMPARED);
+    // A statement waits some seconds for the newest rows, and then answers with those that there are.
+    let whole = "SELECT sum(complete) FROM watermark WHERE table_name = 'trades'";
+    while rows(&engine, &*tables, whole).await != [(u64::from(PARTITIONS) * COMPARED).to_string()] {
+        assert!(begun.elapsed() < Duration::from_secs(120), "the tail does not catch up");
+    }
     loop {
         assert_eq!(rows(&engine, &*tables, &sql).await, expected, "seed {seed}, round {rounds}");
         let watermark =

@@ -155,7 +155,7 @@ async fn two_writers(seed: u64, place: &Place, faults: impl Fn(bool)) {
     let lake = Lake::open(place).await.unwrap();
     until_landed(&log, &lake, &[Table::Trades]).await;
     let stopped = |sink: &Sink| matches!(sink.statuses()[0].borrow().phase, Phase::Stopped(Some(_)));
-    let give_up = Instant::now() + Duration::from_secs(30);
+    let give_up = Instant::now() + Duration::from_secs(120);
     // One may have begun when all had landed: records come until the two have met.
     let mut records = 500;
     while !sinks.iter().any(stopped) {

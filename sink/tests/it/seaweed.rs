@@ -1,6 +1,7 @@
 //! SeaweedFS, an S3 server that others have written, on loopback.
 
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use sink::lake::{Lake, Place, S3Config, S3Keys};
@@ -21,8 +22,16 @@ impl Drop for Seaweed {
     }
 }
 
+/// A port below those that the system gives out by itself, so that nobody draws it before the server has it.
 fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static DRAWN: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let at = std::process::id() * 100 + DRAWN.fetch_add(1, Ordering::Relaxed);
+        let port = 20_000 + (at % 12_000) as u16;
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 impl Seaweed {
@@ -70,7 +79,7 @@ impl Seaweed {
 
     /// Waits until it takes requests; what the probe of the store found.
     pub(crate) async fn answering(&self, lake: &Lake) -> Probed {
-        let give_up = Instant::now() + Duration::from_secs(60);
+        let give_up = Instant::now() + Duration::from_secs(180);
         loop {
             match probe(lake).await {
                 Ok(probed) => return probed,

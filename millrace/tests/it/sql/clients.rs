@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
@@ -188,7 +188,7 @@ fn psycopg_and_adbc_find_what_they_need() {
 #[test]
 fn a_cancelled_statement_frees_its_place_at_once() {
     let Some(python) = python() else { return };
-    let market = Market::open("timeout: 60s, concurrency: 1", MARKETS);
+    let market = Market::open("timeout: 600s, concurrency: 1", MARKETS);
     market.wait_for("SELECT count(*) FROM ticks", |count| count > 100);
     // Sorting hears of it; nothing else has the one place meanwhile.
     let heavy = "SELECT count(*) FROM (SELECT a.value % 1000 AS x, b.value AS y FROM generate_series(1, 100000) a, \
@@ -198,6 +198,6 @@ fn a_cancelled_statement_frees_its_place_at_once() {
     assert!(answer["error"].is_null(), "{answer}");
     assert_eq!(market.lines("SELECT 1"), ["1"]);
     let took = begun.elapsed();
-    // Far below the statement's own minute.
-    assert!(took < Duration::from_secs(30) && took < PATIENCE, "{took:?}: {answer}");
+    // Far below the statement's own ten minutes.
+    assert!(took < PATIENCE, "{took:?}: {answer}");
 }

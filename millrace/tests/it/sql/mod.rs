@@ -9,10 +9,10 @@ mod tail;
 mod worker;
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use crate::program::{PATIENCE, Place, Running};
+use crate::program::{PATIENCE, Place, Running, free_port};
 
 const MARKETS: &str = "matcher:\n  markets:\n    BTC-USDT: { tick: \"0.01\", lot: \"0.00001\" }\n  \
                        simulate_traders: { seed: 1, makers: 2, takers: 2 }\n";
@@ -29,10 +29,6 @@ struct Market {
     key: String,
     postgres: u16,
     flight: u16,
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 impl Market {
