@@ -22,6 +22,8 @@ use cli::{Cli, Command};
 
 /// The planner descends into a statement with its own stack, and the deepest that is allowed came near the usual 2 MiB.
 const WORKER_STACK_BYTES: usize = 8 << 20;
+/// Threads that read files in the worker, at most: the stack of each counts against what it may map.
+const WORKER_READERS: usize = 32;
 
 fn main() -> ExitCode {
     memory::give_back_at_once();
@@ -45,7 +47,8 @@ fn main() -> ExitCode {
 fn begin(cli: Cli) -> anyhow::Result<()> {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     if matches!(cli.command, Some(Command::SqlWorker)) {
-        runtime.on_thread_start(queries::worker::give_way).thread_stack_size(WORKER_STACK_BYTES);
+        runtime.on_thread_start(queries::worker::give_way);
+        runtime.thread_stack_size(WORKER_STACK_BYTES).max_blocking_threads(WORKER_READERS);
     }
     runtime.enable_all().build()?.block_on(run(cli))
 }

@@ -257,16 +257,19 @@ impl Shared {
         let share = answer.share();
         let mut encoder = Encoder::new(Format::Arrow, &answer.schema())?;
         while let Some(batch) = answer.next().await {
-            for piece in pieces(batch?)? {
+            let mut rest = pieces(batch?)?.into_iter();
+            while let Some(piece) = rest.next() {
                 let bytes = encoder.encode(&piece)?;
+                drop(piece);
                 let mut writing = std::pin::pin!(protocol::write(to, Kind::Rows, &bytes));
                 tokio::select! {
                     written = &mut writing => written?,
                     // Whoever does not read must not hold memory that others need: only this frame is brought to its end.
                     () = share.ended().cancelled() => {
-                        drop(answer);
+                        let error = share.error();
+                        drop((answer, rest, share));
                         writing.await?;
-                        return Err(share.error().into());
+                        return Err(error.into());
                     }
                 }
             }
