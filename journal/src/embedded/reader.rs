@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::task::JoinHandle;
 
 use super::disk::{Disk, read_full};
 use super::format::{FRAME_HEADER, Frame, payload_crc, seed};
@@ -32,9 +31,6 @@ pub(super) struct Reader<D: Disk> {
     sees: Visibility,
     position: Offset,
     recent: Vec<Recent>,
-    /// A read of the disk from `position` on. It outlasts a caller that gives up waiting, who asks again: it must not
-    /// begin anew each time.
-    reading: Option<JoinHandle<Result<Vec<Record>, LogError>>>,
 }
 
 impl<D: Disk> Reader<D> {
@@ -50,7 +46,7 @@ impl<D: Disk> Reader<D> {
             return Err(LogError::Truncated { partition: partition.name.clone(), wanted: from, end });
         }
         check_start(&partition, from)?;
-        Ok(Self { shared, partition, sees, position: from, recent: Vec::new(), reading: None })
+        Ok(Self { shared, partition, sees, position: from, recent: Vec::new() })
     }
 
     /// Gives what is in memory; `false` when the position is no longer there.
@@ -85,17 +81,13 @@ impl<D: Disk> LogReader for Reader<D> {
             check_start(&self.partition, self.position)?;
             let end = self.partition.end(self.sees);
             if self.position < end {
-                if self.reading.is_none() && self.read_recent(end, into) {
+                if self.read_recent(end, into) {
                     return Ok(());
                 }
-                let reading = self.reading.get_or_insert_with(|| {
-                    let (shared, partition) = (Arc::clone(&self.shared), Arc::clone(&self.partition));
-                    let from = self.position;
-                    tokio::task::spawn_blocking(move || read_disk(&shared, &partition, from, end))
-                });
-                let read = reading.await;
-                self.reading = None;
-                let records = read.map_err(|_| LogError::Closed)??;
+                let (shared, partition, from) = (Arc::clone(&self.shared), Arc::clone(&self.partition), self.position);
+                let records = tokio::task::spawn_blocking(move || read_disk(&shared, &partition, from, end))
+                    .await
+                    .map_err(|_| LogError::Closed)??;
                 self.position += records.len() as u64;
                 into.extend(records);
                 return Ok(());
