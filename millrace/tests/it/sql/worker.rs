@@ -67,7 +67,8 @@ fn a_killed_worker_is_replaced_and_nobody_notices() {
         let before = market.wait_for("SELECT count(*) FROM ticks", |_| true);
         let killed = std::process::Command::new("kill").args(["-KILL", &workers[0].to_string()]).status().unwrap();
         assert!(killed.success());
-        // The next statement, right away, is answered by another worker, over the whole tail, no row twice.
+        // The next statement, right away, is answered by another worker, no row twice. The whole tail is there within
+        // seconds.
         assert_eq!(market.lines(ticks), ["0"]);
         market.wait_for("SELECT count(*) FROM ticks", |after| after >= before);
         assert_ne!(market.workers(), workers);
